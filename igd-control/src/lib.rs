@@ -1,0 +1,17 @@
+//! The gateway's daemon.
+//!
+//! Pure rooms, which never see a socket, a clock or a BPF map: [`wire`] (bytes to types and back),
+//! [`igd`] (devices, services and actions), [`mapping`] (the port-mapping table), [`config`].
+//! Thin rooms, which do: [`datapath`] (the XDP program and its maps), [`http`], [`ssdp`],
+//! [`control`] (the operator's socket), [`cli`]. [`daemon`] joins them.
+
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod datapath;
+pub mod http;
+pub mod igd;
+pub mod mapping;
+pub mod ssdp;
+pub mod wire;

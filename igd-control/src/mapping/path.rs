@@ -1,0 +1,62 @@
+//! What the port-mapping table asks of the packet path.
+
+use nat_common::{BootTime, Protocol};
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// Everything that is forwarded from one external port: the table states the whole of it after each
+/// change, so that stating it twice does no harm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortForward {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// External port, never 0.
+    pub external_port: u16,
+    /// Where packets go. One external port belongs to one internal endpoint.
+    pub internal: SocketAddrV4,
+    /// Until when any remote host is let in; `None` when only the listed ones are.
+    pub any_remote: Option<BootTime>,
+    /// Remote hosts that are let in, each until its own deadline.
+    pub remotes: Vec<(Ipv4Addr, BootTime)>,
+}
+
+impl PortForward {
+    /// When the last of its leases ends.
+    pub fn deadline(&self) -> BootTime {
+        let listed = self.remotes.iter().map(|(_, deadline)| *deadline);
+        listed.chain(self.any_remote).max().unwrap_or_default()
+    }
+}
+
+/// Why the packet path cannot take a port forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PathError {
+    /// Sessions of another internal client use the port.
+    #[error("the external port is in use by another internal client")]
+    PortInUse,
+    /// The router itself, or something else on it, uses the port.
+    #[error("the external port is used by the router itself")]
+    HeldByRouter,
+    /// A table of the packet path is full.
+    #[error("the packet path has no room for the mapping")]
+    Full,
+    /// The packet path refused for a reason that its log tells.
+    #[error("the packet path failed")]
+    Failed,
+}
+
+/// The packet path, as the table sees it. Calls do not block: they write shared memory, or make a
+/// system call that does not wait. What they state is in force when they return.
+pub trait PacketPath {
+    /// The address that remote hosts see; `None` while there is none.
+    fn external_address(&self) -> Option<Ipv4Addr>;
+
+    /// Opens a forward, or changes the one that its port has already. Outgoing packets of the
+    /// internal endpoint leave from this port unless another forward of the endpoint came first.
+    ///
+    /// # Errors
+    /// [`PathError`]; the port is as before then.
+    fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError>;
+
+    /// Ends the forward of a port. Its TCP connections go on, its UDP sessions end.
+    fn close(&mut self, now: BootTime, forward: &PortForward);
+}

@@ -1,0 +1,111 @@
+//! The packet path's counters: every packet is counted once under what became of it.
+//!
+//! Names, descriptions and the layout of the per-CPU record all come from the one table below.
+
+macro_rules! counters {
+    ($($(#[$meta:meta])* $variant:ident = $name:literal, $kind:ident, $help:literal;)*) => {
+        /// A counter of the packet path. The number is its place in the per-CPU record.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u32)]
+        pub enum Counter {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Counter {
+            /// All counters, in the order of the record.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The name under which users meet it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it counts.
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)* }
+            }
+
+            /// What kind of event it counts.
+            pub const fn kind(self) -> Kind {
+                match self { $(Self::$variant => Kind::$kind,)* }
+            }
+        }
+    };
+}
+
+/// What a counter stands for in the balance of packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Packets translated and sent on.
+    Forwarded,
+    /// Packets left to the kernel.
+    Passed,
+    /// Packets dropped.
+    Dropped,
+    /// Not packets, or packets that another counter counts too.
+    Event,
+}
+
+counters! {
+    OutboundPackets = "outbound_packets", Forwarded, "packets translated from the LAN to the WAN";
+    OutboundBytes = "outbound_bytes", Event, "IP bytes of those packets";
+    InboundPackets = "inbound_packets", Forwarded, "packets translated from the WAN to the LAN";
+    InboundBytes = "inbound_bytes", Event, "IP bytes of those packets";
+    HairpinPackets = "hairpin_packets", Forwarded, "packets translated from the LAN back to the LAN";
+    HairpinBytes = "hairpin_bytes", Event, "IP bytes of those packets";
+    SlowNeighbour = "slow_neighbour", Event, "forwarded packets handed to the kernel because the next hop's MAC address was not known";
+    PassNotIpv4 = "pass_not_ipv4", Passed, "frames other than untagged IPv4: ARP, IPv6, VLAN";
+    PassLocal = "pass_local", Passed, "packets for the router itself, broadcasts and multicasts";
+    PassOtherRoute = "pass_other_route", Passed, "packets from the LAN whose route does not lead to the WAN";
+    PassTtl = "pass_ttl", Passed, "packets whose TTL ends here: the kernel answers them";
+    PassTooBig = "pass_too_big", Passed, "packets over the outgoing MTU: the kernel answers them";
+    PassNoRoute = "pass_no_route", Passed, "packets without a route: the kernel answers them";
+    DropMalformed = "drop_malformed", Dropped, "truncated or contradictory headers";
+    DropFragment = "drop_fragment", Dropped, "fragments that would have to be translated";
+    DropProtocol = "drop_protocol", Dropped, "packets towards the WAN of a protocol that is not translated";
+    DropIcmp = "drop_icmp", Dropped, "ICMP messages towards the WAN that are not echo requests";
+    DropSpoofed = "drop_spoofed", Dropped, "packets from the LAN with an external address as their source";
+    DropNotForUs = "drop_not_for_us", Dropped, "frames sent to another station's MAC address";
+    DropFiltered = "drop_filtered", Dropped, "packets from the WAN to a mapped port that its filtering does not let in";
+    DropUnmapped = "drop_unmapped", Dropped, "packets from the WAN to a port of the NAT that nobody has mapped";
+    DropNoPort = "drop_no_port", Dropped, "packets of new flows for which no free external port was found";
+    DropTableFull = "drop_table_full", Dropped, "packets of new flows for which a table had no room";
+    DropDisconnected = "drop_disconnected", Dropped, "packets to translate while the connection is down";
+    DropNeighbour = "drop_neighbour", Dropped, "packets whose next hop could not be resolved";
+    DropInternal = "drop_internal", Dropped, "packets for which the NAT's own tables were incomplete";
+    DropLeak = "drop_leak", Dropped, "packets that the kernel was about to send from the WAN with a source that is not the router's";
+    SessionsCreated = "sessions_created", Event, "sessions created";
+    MappingsCreated = "mappings_created", Event, "external ports claimed";
+    ClaimLost = "claim_lost", Event, "external ports given back because another CPU mapped the same endpoint first";
+    RouteLookups = "route_lookups", Event, "questions to the kernel's routing table";
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = Counter::ALL.len();
+
+/// One CPU's counters, as the map holds them.
+pub type CounterRecord = [u64; COUNTERS];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_numbered_in_order() {
+        let names: HashSet<_> = Counter::ALL.iter().map(|counter| counter.name()).collect();
+        assert_eq!(names.len(), COUNTERS);
+        for (index, counter) in Counter::ALL.iter().enumerate() {
+            assert_eq!(*counter as usize, index);
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_a_name_tells_its_kind() {
+        for counter in Counter::ALL {
+            let prefixed = |prefix| counter.name().starts_with(prefix);
+            assert_eq!(counter.kind() == Kind::Dropped, prefixed("drop_"), "{}", counter.name());
+            assert_eq!(counter.kind() == Kind::Passed, prefixed("pass_"), "{}", counter.name());
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Names of the BPF maps and the version of their layout.
+
+/// Version of everything that pinned maps hold. Raised whenever a key, a value or its meaning
+/// changes; the daemon adopts only maps of its own version.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Hash: [`crate::session::SessionKey`] to [`crate::session::Session`].
+pub const SESSIONS: &str = "SESSIONS";
+/// Hash: [`crate::session::EndpointKey`] to a packed [`crate::session::ExternalEndpoint`].
+pub const ENDPOINTS: &str = "ENDPOINTS";
+/// Memory-mapped array of [`crate::ports::PortSlot`], by [`crate::ports::slot_index`].
+pub const PORTS: &str = "PORTS";
+/// Hash: [`crate::session::RemoteKey`] to the lease's deadline (boot time, nanoseconds).
+pub const REMOTES: &str = "REMOTES";
+/// Hash: external or other own address on the WAN to its index in the pool, or [`NOT_IN_POOL`].
+pub const EXTERNALS: &str = "EXTERNALS";
+/// Array: index in the pool to external address.
+pub const POOL: &str = "POOL";
+/// Array of [`crate::link::Link`].
+pub const LINKS: &str = "LINKS";
+/// Hash: interface index to index in the links.
+pub const LINK_INDEX: &str = "LINK_INDEX";
+/// Array of one [`crate::settings::Settings`].
+pub const SETTINGS: &str = "SETTINGS";
+/// Per-CPU array of one [`crate::counters::CounterRecord`].
+pub const COUNTERS: &str = "COUNTERS";
+
+/// Value in [`EXTERNALS`] of an address that is the router's own but not the NAT's.
+pub const NOT_IN_POOL: u32 = u32::MAX;
+
+/// Most external addresses that a pool can hold.
+pub const MAX_POOL: u32 = 256;
+
+/// Name of the XDP program for LAN interfaces.
+pub const PROGRAM_LAN: &str = "nat_lan";
+/// Name of the XDP program for the WAN interface.
+pub const PROGRAM_WAN: &str = "nat_wan";
+/// Name of the traffic-control program that sends translated packets whose neighbour is unresolved.
+pub const PROGRAM_NEIGHBOUR: &str = "nat_neighbour";
+/// Name of the traffic-control program that guards what the kernel sends from the WAN interface.
+pub const PROGRAM_GUARD: &str = "wan_guard";

@@ -1,0 +1,267 @@
+//! The port table: one slot for every (external address, protocol, port).
+//!
+//! The table is a BPF array that user space maps into its own memory, so the XDP program on every
+//! CPU and the daemon claim ports by the same compare-and-swap on the same word, and neither can
+//! give one port to two internal endpoints (RFC 4787 REQ-3, RFC 5382 REQ-7). Nothing is ever
+//! removed: a slot whose times have passed is free, whether or not anybody has swept it.
+//!
+//! A slot is *held* while sessions use it (`hold`), while a port forward's lease runs (`lease`), or
+//! both. Whoever turns a free slot into a held one first wins the compare-and-swap on `hold`, with
+//! the claiming mark set; then it writes the owner; then it publishes by clearing the mark. A
+//! claimer that dies half-way leaves a mark that expires like any other hold.
+
+use crate::{BootTime, NetAddr, NetPort, Protocol};
+use core::sync::atomic::{AtomicU64, Ordering::{AcqRel, Relaxed}};
+
+/// Ports of one protocol on one address.
+pub const PORTS: u32 = 65_536;
+
+/// Slots that one external address needs.
+pub const SLOTS_PER_ADDRESS: u32 = PORTS * Protocol::COUNT;
+
+/// The slot of a port (host byte order) of the `address`-th external address.
+#[inline(always)]
+pub const fn slot_index(address: u32, protocol: Protocol, port: u16) -> u32 {
+    (address * Protocol::COUNT + protocol as u32) * PORTS + port as u32
+}
+
+/// An internal endpoint: the LAN host's address and port (or ICMP query identifier).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// Address of the internal client.
+    pub addr: NetAddr,
+    /// Its port, or its ICMP query identifier.
+    pub port: NetPort,
+}
+
+/// Who owns a slot and what it lets in: one word, so that it is read and swapped whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner(u64);
+
+impl Owner {
+    /// A session was opened from the inside, so the mapping is open by the filtering policy.
+    pub const OPENED_INSIDE: u64 = 1;
+    /// While the lease runs, every remote host may open sessions.
+    pub const ANY_REMOTE: u64 = 2;
+    /// While the lease runs, the remote hosts in the remotes map may open sessions.
+    pub const LISTED_REMOTES: u64 = 4;
+    /// What a lease decides.
+    const LEASE_FLAGS: u64 = Self::ANY_REMOTE | Self::LISTED_REMOTES;
+    const FLAGS: u64 = 0xffff;
+
+    /// An owner with the given flags.
+    #[inline(always)]
+    pub const fn new(endpoint: Endpoint, flags: u64) -> Self {
+        let addr = endpoint.addr.to_be32() as u64;
+        let port = endpoint.port.0 as u64;
+        Self(addr << 32 | port << 16 | (flags & Self::FLAGS))
+    }
+
+    /// The internal endpoint.
+    #[inline(always)]
+    pub const fn endpoint(self) -> Endpoint {
+        Endpoint {
+            addr: NetAddr::from_be32((self.0 >> 32) as u32),
+            port: NetPort((self.0 >> 16) as u16),
+        }
+    }
+
+    /// Whether all of `flags` are set.
+    #[inline(always)]
+    pub const fn has(self, flags: u64) -> bool {
+        self.0 & flags == flags
+    }
+}
+
+/// What a slot is at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// Anybody may claim it.
+    Free,
+    /// Somebody is claiming it right now.
+    Claiming,
+    /// It belongs to an internal endpoint.
+    Held {
+        /// Whose it is.
+        owner: Owner,
+        /// Whether a port forward's lease runs.
+        leased: bool,
+    },
+}
+
+/// The slot belongs to another internal endpoint, or is being claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InUse;
+
+/// Tries at a compare-and-swap before giving up; each failure means that somebody else succeeded.
+const TRIES: u32 = 4;
+
+/// How long a claim may stay unpublished before it counts as abandoned.
+const CLAIM_NANOS: u64 = 1_000_000_000;
+
+/// One port of one protocol on one external address.
+#[derive(Debug, Default)]
+#[repr(C, align(32))]
+pub struct PortSlot {
+    /// Boot time until which sessions hold the slot, shifted left by one; bit 0 is the claiming mark.
+    hold: AtomicU64,
+    /// [`Owner`].
+    owner: AtomicU64,
+    /// Boot time at which the port forward's lease ends; 0 when there is none.
+    lease: AtomicU64,
+    spare: AtomicU64,
+}
+
+const CLAIMING: u64 = 1;
+
+#[inline(always)]
+const fn pack(until: BootTime) -> u64 {
+    until.0 << 1
+}
+
+impl PortSlot {
+    /// What the slot is at `now`.
+    #[inline(always)]
+    pub fn state(&self, now: BootTime) -> SlotState {
+        // An atomic read-modify-write orders the reads below after it, also where plain loads are
+        // not ordered (BPF has had load-acquire only since Linux 6.15).
+        let hold = self.hold.fetch_or(0, AcqRel);
+        let leased = self.lease.load(Relaxed) > now.0;
+        let owner = Owner(self.owner.load(Relaxed));
+        if hold >> 1 <= now.0 && !leased {
+            SlotState::Free
+        } else if hold & CLAIMING != 0 {
+            if hold >> 1 <= now.0 { SlotState::Free } else { SlotState::Claiming }
+        } else {
+            SlotState::Held { owner, leased }
+        }
+    }
+
+    /// Claims a free slot for `owner` and holds it until `until`.
+    ///
+    /// # Errors
+    /// [`InUse`] when the slot is not free, or when somebody else was quicker.
+    #[inline(always)]
+    pub fn claim(&self, now: BootTime, owner: Owner, until: BootTime) -> Result<(), InUse> {
+        self.claim_with_lease(now, owner, until, BootTime(0))
+    }
+
+    #[inline(always)]
+    fn claim_with_lease(
+        &self,
+        now: BootTime,
+        owner: Owner,
+        until: BootTime,
+        lease: BootTime,
+    ) -> Result<(), InUse> {
+        let hold = self.hold.load(Relaxed);
+        if hold >> 1 > now.0 || (self.lease.load(Relaxed) > now.0 && hold & CLAIMING == 0) {
+            return Err(InUse);
+        }
+        let mark = pack(now.plus_nanos(CLAIM_NANOS)) | CLAIMING;
+        if self.hold.compare_exchange(hold, mark, AcqRel, Relaxed).is_err() {
+            return Err(InUse);
+        }
+        self.owner.store(owner.0, Relaxed);
+        self.lease.store(lease.0, Relaxed);
+        // Fully ordered: whoever sees the mark gone sees the owner too.
+        self.hold.swap(pack(until), AcqRel);
+        Ok(())
+    }
+
+    /// Holds the slot at least until `until`, if it still belongs to `endpoint`.
+    ///
+    /// # Errors
+    /// [`InUse`] when it does not.
+    #[inline(always)]
+    pub fn extend(&self, now: BootTime, endpoint: Endpoint, until: BootTime) -> Result<(), InUse> {
+        for _ in 0..TRIES {
+            let hold = self.hold.fetch_or(0, AcqRel);
+            let SlotState::Held { owner, .. } = self.state(now) else { return Err(InUse) };
+            if owner.endpoint() != endpoint || hold & CLAIMING != 0 {
+                return Err(InUse);
+            }
+            if hold >> 1 >= until.0 {
+                return Ok(());
+            }
+            // A new claim always changes the word, so this cannot prolong somebody else's slot.
+            if self.hold.compare_exchange(hold, pack(until), AcqRel, Relaxed).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(InUse)
+    }
+
+    /// Notes that a session was opened from the inside.
+    #[inline(always)]
+    pub fn mark_opened_inside(&self) {
+        if !Owner(self.owner.load(Relaxed)).has(Owner::OPENED_INSIDE) {
+            self.owner.fetch_or(Owner::OPENED_INSIDE, AcqRel);
+        }
+    }
+
+    /// Gives back a slot just claimed until `until`, if nobody has held it for longer since.
+    #[inline(always)]
+    pub fn release(&self, until: BootTime) {
+        let _ = self.hold.compare_exchange(pack(until), 0, AcqRel, Relaxed);
+    }
+
+    /// Opens a port forward to `endpoint` until `lease`, letting in whom `flags` name
+    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`]): claims a free slot, or takes over one that
+    /// belongs to the same endpoint already. Called again, it changes the lease and the flags.
+    ///
+    /// # Errors
+    /// [`InUse`] when the slot belongs to another internal endpoint.
+    pub fn open_forward(
+        &self,
+        now: BootTime,
+        endpoint: Endpoint,
+        flags: u64,
+        lease: BootTime,
+    ) -> Result<(), InUse> {
+        let flags = flags & Owner::LEASE_FLAGS;
+        if self.claim_with_lease(now, Owner::new(endpoint, flags), now, lease).is_ok() {
+            return Ok(());
+        }
+        // Held by sessions of this endpoint: pin it for long enough to write the rest in peace.
+        self.extend(now, endpoint, now.plus_nanos(CLAIM_NANOS))?;
+        let kept = self.owner.load(Relaxed) & Owner::OPENED_INSIDE;
+        self.owner.swap(Owner::new(endpoint, flags | kept).0, AcqRel);
+        self.lease.swap(lease.0, AcqRel);
+        Ok(())
+    }
+
+    /// Ends the port forward to `endpoint`; sessions keep what they hold.
+    ///
+    /// # Errors
+    /// [`InUse`] when the slot does not belong to `endpoint`; nothing is changed then.
+    pub fn close_forward(&self, now: BootTime, endpoint: Endpoint) -> Result<(), InUse> {
+        match self.state(now) {
+            SlotState::Held { owner, leased: true } if owner.endpoint() == endpoint => {
+                self.lease.swap(0, AcqRel);
+                self.owner.fetch_and(!Owner::LEASE_FLAGS, AcqRel);
+                Ok(())
+            }
+            _ => Err(InUse),
+        }
+    }
+
+    /// Frees the slot whatever it holds. For user space only, when an external address goes away.
+    pub fn clear(&self) {
+        self.lease.swap(0, AcqRel);
+        self.hold.swap(0, AcqRel);
+    }
+
+    /// When the lease ends; `BootTime(0)` when there is none.
+    pub fn lease(&self) -> BootTime {
+        BootTime(self.lease.load(Relaxed))
+    }
+
+    /// Until when sessions hold the slot.
+    pub fn hold(&self) -> BootTime {
+        BootTime(self.hold.load(Relaxed) >> 1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,103 @@
+use super::*;
+use std::sync::Barrier;
+
+fn endpoint(last: u8, port: u16) -> Endpoint {
+    Endpoint { addr: NetAddr::from_octets([10, 0, 0, last]), port: NetPort::new(port) }
+}
+
+fn owner_of(slot: &PortSlot, now: BootTime) -> Option<Endpoint> {
+    match slot.state(now) {
+        SlotState::Held { owner, .. } => Some(owner.endpoint()),
+        _ => None,
+    }
+}
+
+const T0: BootTime = BootTime(1_000);
+
+#[test]
+fn owner_word_keeps_endpoint_and_flags() {
+    let owner = Owner::new(endpoint(7, 40_000), Owner::ANY_REMOTE);
+    assert_eq!(owner.endpoint(), endpoint(7, 40_000));
+    assert!(owner.has(Owner::ANY_REMOTE) && !owner.has(Owner::OPENED_INSIDE));
+}
+
+#[test]
+fn a_zeroed_slot_is_free_and_an_expired_one_is_again() {
+    let slot = PortSlot::default();
+    assert_eq!(slot.state(T0), SlotState::Free);
+    slot.claim(T0, Owner::new(endpoint(1, 1), 0), T0.plus_secs(1)).unwrap();
+    assert_eq!(owner_of(&slot, T0), Some(endpoint(1, 1)));
+    assert_eq!(slot.claim(T0, Owner::new(endpoint(2, 2), 0), T0.plus_secs(9)), Err(InUse));
+    let later = T0.plus_secs(1);
+    assert_eq!(slot.state(later), SlotState::Free);
+    slot.claim(later, Owner::new(endpoint(2, 2), 0), later.plus_secs(1)).unwrap();
+    assert_eq!(owner_of(&slot, later), Some(endpoint(2, 2)));
+}
+
+#[test]
+fn a_lease_ends_at_its_second_and_leaves_what_sessions_hold() {
+    let slot = PortSlot::default();
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, T0.plus_secs(10)).unwrap();
+    assert!(matches!(slot.state(T0.plus_secs(9)), SlotState::Held { leased: true, .. }));
+    assert_eq!(slot.state(T0.plus_secs(10)), SlotState::Free);
+    slot.extend(T0, endpoint(1, 80), T0.plus_secs(100)).unwrap();
+    assert!(matches!(slot.state(T0.plus_secs(10)), SlotState::Held { leased: false, .. }));
+}
+
+#[test]
+fn a_forward_takes_over_the_dynamic_mapping_of_the_same_endpoint_only() {
+    let slot = PortSlot::default();
+    slot.claim(T0, Owner::new(endpoint(1, 80), Owner::OPENED_INSIDE), T0.plus_secs(60)).unwrap();
+    let lease = T0.plus_secs(600);
+    assert_eq!(slot.open_forward(T0, endpoint(2, 80), Owner::ANY_REMOTE, lease), Err(InUse));
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, lease).unwrap();
+    let SlotState::Held { owner, leased: true } = slot.state(T0) else { panic!("not leased") };
+    assert!(owner.has(Owner::ANY_REMOTE | Owner::OPENED_INSIDE));
+    slot.close_forward(T0, endpoint(1, 80)).unwrap();
+    let SlotState::Held { owner, leased: false } = slot.state(T0) else { panic!("not held") };
+    assert!(!owner.has(Owner::ANY_REMOTE) && owner.has(Owner::OPENED_INSIDE));
+}
+
+#[test]
+fn an_abandoned_claim_frees_itself() {
+    let slot = PortSlot::default();
+    slot.hold.store(pack(T0.plus_nanos(CLAIM_NANOS)) | CLAIMING, Relaxed);
+    assert_eq!(slot.state(T0), SlotState::Claiming);
+    assert_eq!(slot.claim(T0, Owner::new(endpoint(1, 1), 0), T0.plus_secs(5)), Err(InUse));
+    let later = T0.plus_nanos(CLAIM_NANOS);
+    assert_eq!(slot.state(later), SlotState::Free);
+    slot.claim(later, Owner::new(endpoint(1, 1), 0), later.plus_secs(5)).unwrap();
+}
+
+#[test]
+fn only_the_owner_can_extend() {
+    let slot = PortSlot::default();
+    slot.claim(T0, Owner::new(endpoint(1, 1), 0), T0.plus_secs(1)).unwrap();
+    assert_eq!(slot.extend(T0, endpoint(2, 1), T0.plus_secs(9)), Err(InUse));
+    slot.extend(T0, endpoint(1, 1), T0.plus_secs(9)).unwrap();
+    assert_eq!(slot.hold(), T0.plus_secs(9));
+    slot.extend(T0, endpoint(1, 1), T0.plus_secs(3)).unwrap();
+    assert_eq!(slot.hold(), T0.plus_secs(9), "a hold is never shortened");
+}
+
+#[test]
+fn of_many_claimers_at_once_exactly_one_wins() {
+    const ROUNDS: u64 = 2_000;
+    let slots: Vec<PortSlot> = (0..ROUNDS).map(|_| PortSlot::default()).collect();
+    let start = Barrier::new(4);
+    let claim_all = |id: u8| {
+        start.wait();
+        let own = Owner::new(endpoint(id, 1), 0);
+        slots.iter().map(|slot| slot.claim(T0, own, T0.plus_secs(5)).is_ok()).collect::<Vec<_>>()
+    };
+    let wins = std::thread::scope(|scope| {
+        let claim_all = &claim_all;
+        let threads: Vec<_> = (1..=4).map(|id| scope.spawn(move || claim_all(id))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for (index, slot) in slots.iter().enumerate() {
+        let winners: Vec<_> = (0..4).filter(|id| wins[*id][index]).collect();
+        assert_eq!(winners.len(), 1, "slot {index}");
+        assert_eq!(owner_of(slot, T0), Some(endpoint(winners[0] as u8 + 1, 1)));
+    }
+}

@@ -1,0 +1,116 @@
+//! What the daemon tells the packet path: one record, read once for every packet.
+
+use crate::{BootTime, Protocol, time::NANOS_PER_SEC};
+
+/// Which ports the NAT may take by itself, host byte order, both ends included. The hole keeps the
+/// kernel's own local ports apart; port forwards may lie anywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct PortRange {
+    /// Lowest port.
+    pub first: u16,
+    /// Highest port.
+    pub last: u16,
+    /// Lowest port of the hole; with `hole_last` below it there is none.
+    pub hole_first: u16,
+    /// Highest port of the hole.
+    pub hole_last: u16,
+}
+
+impl PortRange {
+    /// Whether the NAT may take `port`.
+    #[inline(always)]
+    pub const fn contains(&self, port: u16) -> bool {
+        port >= self.first
+            && port <= self.last
+            && (port < self.hole_first || port > self.hole_last)
+    }
+}
+
+/// The record. Times are nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
+#[repr(C)]
+pub struct Settings {
+    /// Idle time of a UDP session (RFC 4787 REQ-5).
+    pub udp_timeout: u64,
+    /// Idle time of an ICMP query session (RFC 5508 REQ-2).
+    pub icmp_timeout: u64,
+    /// Idle time of an established TCP connection (RFC 5382 REQ-5).
+    pub tcp_established_timeout: u64,
+    /// Idle time of a TCP connection that is opening or closing (RFC 5382 REQ-5, RFC 7857 2.1).
+    pub tcp_transitory_timeout: u64,
+    /// Sessions of another generation are void: raised when the external address changes.
+    pub nat_generation: u32,
+    /// Sessions bound to a forward are void in another generation: raised when a forward goes away.
+    pub forward_generation: u32,
+    /// Next hops of another generation are looked up anew: raised when routes, neighbours or links
+    /// change. Never 0.
+    pub route_generation: u16,
+    /// How many external addresses the pool holds.
+    pub pool_len: u16,
+    /// 1 while packets are translated; 0 drops what would be.
+    pub connected: u16,
+    /// 1 to give a session its internal port outside too when it is free.
+    pub preserve_ports: u16,
+    /// Ports to choose from.
+    pub ports: PortRange,
+}
+
+impl Settings {
+    /// The defaults of the RFCs, for a connected gateway with one external address.
+    pub const DEFAULT: Self = Self {
+        udp_timeout: 300 * NANOS_PER_SEC,
+        icmp_timeout: 60 * NANOS_PER_SEC,
+        tcp_established_timeout: 7_440 * NANOS_PER_SEC,
+        tcp_transitory_timeout: 240 * NANOS_PER_SEC,
+        nat_generation: 1,
+        forward_generation: 1,
+        route_generation: 1,
+        pool_len: 1,
+        connected: 1,
+        preserve_ports: 1,
+        ports: PortRange { first: 1_024, last: 65_535, hole_first: 1, hole_last: 0 },
+    };
+
+    /// Idle time of a session of `protocol`.
+    #[inline(always)]
+    pub const fn timeout(&self, protocol: Protocol, established: bool) -> u64 {
+        match protocol {
+            Protocol::Udp => self.udp_timeout,
+            Protocol::Icmp => self.icmp_timeout,
+            Protocol::Tcp if established => self.tcp_established_timeout,
+            Protocol::Tcp => self.tcp_transitory_timeout,
+        }
+    }
+
+    /// Deadlines are moved only when they would move by more than this fraction of the idle time, so
+    /// that entries stay shared between the CPUs' caches; it is added to the idle time, which is thus
+    /// never cut short.
+    pub const REFRESH_SHIFT: u32 = 4;
+
+    /// The deadline of a session that is used at `now`.
+    #[inline(always)]
+    pub const fn deadline(&self, now: BootTime, timeout: u64) -> BootTime {
+        now.plus_nanos(timeout + (timeout >> Self::REFRESH_SHIFT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hole_is_not_in_the_range() {
+        let range = PortRange { first: 1024, last: 65_535, hole_first: 32_768, hole_last: 60_999 };
+        assert!(range.contains(1024) && range.contains(32_767) && range.contains(61_000));
+        assert!(!range.contains(1023) && !range.contains(32_768) && !range.contains(60_999));
+        assert!(Settings::DEFAULT.ports.contains(40_000));
+    }
+
+    #[test]
+    fn layout_has_no_padding() {
+        assert_eq!(core::mem::size_of::<Settings>(), 4 * 8 + 2 * 4 + 4 * 2 + 8);
+    }
+}

@@ -3,9 +3,11 @@
 //!
 //! Addresses and ports are held in network byte order behind [`NetAddr`] and [`NetPort`]; times are
 //! nanoseconds of `CLOCK_BOOTTIME` ([`BootTime`]), so that a suspended box does not stretch a lease.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![cfg_attr(not(any(test, feature = "user")), no_std)]
 
 pub mod addr;
+pub mod atomic;
 pub mod counters;
 pub mod link;
 pub mod maps;

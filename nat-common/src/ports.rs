@@ -10,8 +10,8 @@
 //! the claiming mark set; then it writes the owner; then it publishes by clearing the mark. A
 //! claimer that dies half-way leaves a mark that expires like any other hold.
 
+use crate::atomic::Word64;
 use crate::{BootTime, NetAddr, NetPort, Protocol};
-use core::sync::atomic::{AtomicU64, Ordering::{AcqRel, Relaxed}};
 
 /// Ports of one protocol on one address.
 pub const PORTS: u32 = 65_536;
@@ -104,12 +104,12 @@ const CLAIM_NANOS: u64 = 1_000_000_000;
 #[repr(C, align(32))]
 pub struct PortSlot {
     /// Boot time until which sessions hold the slot, shifted left by one; bit 0 is the claiming mark.
-    hold: AtomicU64,
+    hold: Word64,
     /// [`Owner`].
-    owner: AtomicU64,
+    owner: Word64,
     /// Boot time at which the port forward's lease ends; 0 when there is none.
-    lease: AtomicU64,
-    spare: AtomicU64,
+    lease: Word64,
+    spare: Word64,
 }
 
 const CLAIMING: u64 = 1;
@@ -125,9 +125,9 @@ impl PortSlot {
     pub fn state(&self, now: BootTime) -> SlotState {
         // An atomic read-modify-write orders the reads below after it, also where plain loads are
         // not ordered (BPF has had load-acquire only since Linux 6.15).
-        let hold = self.hold.fetch_or(0, AcqRel);
-        let leased = self.lease.load(Relaxed) > now.0;
-        let owner = Owner(self.owner.load(Relaxed));
+        let hold = self.hold.get_first();
+        let leased = self.lease.get() > now.0;
+        let owner = Owner(self.owner.get());
         if hold >> 1 <= now.0 && !leased {
             SlotState::Free
         } else if hold & CLAIMING != 0 {
@@ -154,18 +154,18 @@ impl PortSlot {
         until: BootTime,
         lease: BootTime,
     ) -> Result<(), InUse> {
-        let hold = self.hold.load(Relaxed);
-        if hold >> 1 > now.0 || (self.lease.load(Relaxed) > now.0 && hold & CLAIMING == 0) {
+        let hold = self.hold.get();
+        if hold >> 1 > now.0 || (self.lease.get() > now.0 && hold & CLAIMING == 0) {
             return Err(InUse);
         }
         let mark = pack(now.plus_nanos(CLAIM_NANOS)) | CLAIMING;
-        if self.hold.compare_exchange(hold, mark, AcqRel, Relaxed).is_err() {
+        if self.hold.replace(hold, mark).is_err() {
             return Err(InUse);
         }
-        self.owner.store(owner.0, Relaxed);
-        self.lease.store(lease.0, Relaxed);
+        self.owner.set(owner.0);
+        self.lease.set(lease.0);
         // Fully ordered: whoever sees the mark gone sees the owner too.
-        self.hold.swap(pack(until), AcqRel);
+        self.hold.swap(pack(until));
         Ok(())
     }
 
@@ -176,8 +176,10 @@ impl PortSlot {
     #[inline(always)]
     pub fn extend(&self, now: BootTime, endpoint: Endpoint, until: BootTime) -> Result<(), InUse> {
         for _ in 0..TRIES {
-            let hold = self.hold.fetch_or(0, AcqRel);
-            let SlotState::Held { owner, .. } = self.state(now) else { return Err(InUse) };
+            let hold = self.hold.get_first();
+            let SlotState::Held { owner, .. } = self.state(now) else {
+                return Err(InUse);
+            };
             if owner.endpoint() != endpoint || hold & CLAIMING != 0 {
                 return Err(InUse);
             }
@@ -185,7 +187,7 @@ impl PortSlot {
                 return Ok(());
             }
             // A new claim always changes the word, so this cannot prolong somebody else's slot.
-            if self.hold.compare_exchange(hold, pack(until), AcqRel, Relaxed).is_ok() {
+            if self.hold.replace(hold, pack(until)).is_ok() {
                 return Ok(());
             }
         }
@@ -195,15 +197,15 @@ impl PortSlot {
     /// Notes that a session was opened from the inside.
     #[inline(always)]
     pub fn mark_opened_inside(&self) {
-        if !Owner(self.owner.load(Relaxed)).has(Owner::OPENED_INSIDE) {
-            self.owner.fetch_or(Owner::OPENED_INSIDE, AcqRel);
+        if !Owner(self.owner.get()).has(Owner::OPENED_INSIDE) {
+            self.owner.set_bits(Owner::OPENED_INSIDE);
         }
     }
 
     /// Gives back a slot just claimed until `until`, if nobody has held it for longer since.
     #[inline(always)]
     pub fn release(&self, until: BootTime) {
-        let _ = self.hold.compare_exchange(pack(until), 0, AcqRel, Relaxed);
+        let _ = self.hold.replace(pack(until), 0);
     }
 
     /// Opens a port forward to `endpoint` until `lease`, letting in whom `flags` name
@@ -225,9 +227,9 @@ impl PortSlot {
         }
         // Held by sessions of this endpoint: pin it for long enough to write the rest in peace.
         self.extend(now, endpoint, now.plus_nanos(CLAIM_NANOS))?;
-        let kept = self.owner.load(Relaxed) & Owner::OPENED_INSIDE;
-        self.owner.swap(Owner::new(endpoint, flags | kept).0, AcqRel);
-        self.lease.swap(lease.0, AcqRel);
+        let kept = self.owner.get() & Owner::OPENED_INSIDE;
+        self.owner.swap(Owner::new(endpoint, flags | kept).0);
+        self.lease.swap(lease.0);
         Ok(())
     }
 
@@ -238,28 +240,32 @@ impl PortSlot {
     pub fn close_forward(&self, now: BootTime, endpoint: Endpoint) -> Result<(), InUse> {
         match self.state(now) {
             SlotState::Held { owner, leased: true } if owner.endpoint() == endpoint => {
-                self.lease.swap(0, AcqRel);
-                self.owner.fetch_and(!Owner::LEASE_FLAGS, AcqRel);
+                self.lease.swap(0);
+                self.owner.keep_bits(!Owner::LEASE_FLAGS);
                 Ok(())
             }
             _ => Err(InUse),
         }
     }
 
-    /// Frees the slot whatever it holds. For user space only, when an external address goes away.
-    pub fn clear(&self) {
-        self.lease.swap(0, AcqRel);
-        self.hold.swap(0, AcqRel);
+    /// Ends what sessions hold, if it would last beyond `until`. A port forward stays. For user space,
+    /// when an external address goes away and its sessions with it.
+    pub fn let_go(&self, until: BootTime) {
+        let hold = self.hold.get();
+        if hold & CLAIMING == 0 && hold >> 1 > until.0 {
+            // Whoever has claimed or prolonged it meanwhile keeps it.
+            let _ = self.hold.replace(hold, pack(until));
+        }
     }
 
     /// When the lease ends; `BootTime(0)` when there is none.
     pub fn lease(&self) -> BootTime {
-        BootTime(self.lease.load(Relaxed))
+        BootTime(self.lease.get())
     }
 
     /// Until when sessions hold the slot.
     pub fn hold(&self) -> BootTime {
-        BootTime(self.hold.load(Relaxed) >> 1)
+        BootTime(self.hold.get() >> 1)
     }
 }
 

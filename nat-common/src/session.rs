@@ -1,7 +1,8 @@
 //! Sessions: one entry for each direction of each flow, found by the packet's own five-tuple.
 
+use crate::atomic::Word64;
+use crate::ports::slot_index;
 use crate::{BootTime, NetAddr, NetPort, Protocol};
-use core::sync::atomic::{AtomicU32, AtomicU64};
 
 /// On which side of the NAT a packet was seen. Part of the key, so that a packet from the WAN with a
 /// forged internal source never finds a session of the LAN.
@@ -72,31 +73,33 @@ impl SessionKey {
 /// Bits of [`Session::control`].
 pub mod control {
     /// TCP: the inside has sent something.
-    pub const SEEN_INSIDE: u32 = 1;
+    pub const SEEN_INSIDE: u64 = 1;
     /// TCP: the outside has sent something.
-    pub const SEEN_OUTSIDE: u32 = 1 << 1;
+    pub const SEEN_OUTSIDE: u64 = 1 << 1;
     /// TCP: the side that opened the connection has completed the handshake.
-    pub const ACKED: u32 = 1 << 2;
+    pub const ACKED: u64 = 1 << 2;
     /// TCP: the inside has sent its FIN.
-    pub const FIN_INSIDE: u32 = 1 << 3;
+    pub const FIN_INSIDE: u64 = 1 << 3;
     /// TCP: the outside has sent its FIN.
-    pub const FIN_OUTSIDE: u32 = 1 << 4;
+    pub const FIN_OUTSIDE: u64 = 1 << 4;
     /// TCP: a reset was seen.
-    pub const RESET: u32 = 1 << 5;
+    pub const RESET: u64 = 1 << 5;
     /// Everything that the TCP state is made of.
-    pub const TCP_STATE: u32 = 0x3f;
+    pub const TCP_STATE: u64 = 0x3f;
     /// This half translates packets that go towards the inside.
-    pub const TOWARDS_INSIDE: u32 = 1 << 8;
+    pub const TOWARDS_INSIDE: u64 = 1 << 8;
     /// The session was opened from the outside, by a port forward.
-    pub const OPENED_OUTSIDE: u32 = 1 << 9;
+    pub const OPENED_OUTSIDE: u64 = 1 << 9;
     /// The session lives only while its port forward does (UDP opened from the outside).
-    pub const BOUND_TO_FORWARD: u32 = 1 << 10;
+    pub const BOUND_TO_FORWARD: u64 = 1 << 10;
     /// Both ends are internal clients.
-    pub const HAIRPIN: u32 = 1 << 11;
+    pub const HAIRPIN: u64 = 1 << 11;
     /// Shift of the index of the link by which packets leave.
     pub const LINK_SHIFT: u32 = 16;
     /// Mask of that index, once shifted.
-    pub const LINK_MASK: u32 = 0xff;
+    pub const LINK_MASK: u64 = 0xff;
+    /// Shift of the NAT or forward generation in which the session was made; in another it is void.
+    pub const GENERATION_SHIFT: u32 = 32;
 }
 
 /// What to do with the packets of one direction of one flow. Forty bytes.
@@ -106,14 +109,12 @@ pub mod control {
 #[repr(C)]
 pub struct Session {
     /// Boot time at which the session ends.
-    pub deadline: AtomicU64,
+    pub deadline: Word64,
     /// Next hop: destination MAC address in the high 48 bits, the route generation for which it was
     /// looked up in the low 16 (0: not known).
-    pub hop: AtomicU64,
+    pub hop: Word64,
     /// See [`control`].
-    pub control: AtomicU32,
-    /// The NAT or forward generation in which the session was made; in another it is void.
-    pub generation: u32,
+    pub control: Word64,
     /// Source address after translation.
     pub new_src: NetAddr,
     /// Destination address after translation.
@@ -151,9 +152,7 @@ pub struct SessionRecord {
     /// See [`Session::hop`].
     pub hop: u64,
     /// See [`Session::control`].
-    pub control: u32,
-    /// See [`Session::generation`].
-    pub generation: u32,
+    pub control: u64,
     /// See [`Session::new_src`].
     pub new_src: NetAddr,
     /// See [`Session::new_dst`].
@@ -206,10 +205,9 @@ impl EndpointKey {
 }
 
 /// The external side of a mapping, packed into the index's one word, so that it can be swapped whole.
+/// The address is the pool's at that index: a new address does not change the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExternalEndpoint {
-    /// External address.
-    pub addr: NetAddr,
     /// External port or ICMP query identifier.
     pub port: NetPort,
     /// Index of the address in the pool.
@@ -220,17 +218,19 @@ impl ExternalEndpoint {
     /// As the index's value.
     #[inline(always)]
     pub const fn pack(self) -> u64 {
-        (self.addr.to_be32() as u64) << 32 | (self.port.0 as u64) << 16 | self.pool_index as u64
+        (self.port.0 as u64) << 16 | self.pool_index as u64
     }
 
     /// From the index's value.
     #[inline(always)]
     pub const fn unpack(word: u64) -> Self {
-        Self {
-            addr: NetAddr::from_be32((word >> 32) as u32),
-            port: NetPort((word >> 16) as u16),
-            pool_index: word as u16,
-        }
+        Self { port: NetPort((word >> 16) as u16), pool_index: word as u16 }
+    }
+
+    /// Its slot in the port table.
+    #[inline(always)]
+    pub const fn slot(self, protocol: Protocol) -> u32 {
+        slot_index(self.pool_index as u32, protocol, self.port.get())
     }
 }
 
@@ -239,22 +239,10 @@ impl ExternalEndpoint {
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
 pub struct RemoteKey {
-    /// External address of the forward.
-    pub external: NetAddr,
-    /// The remote host that is let in.
+    /// The forward's slot in the port table.
+    pub slot: u32,
+    /// The remote host that is let in; 0.0.0.0: everybody.
     pub remote: NetAddr,
-    /// External port of the forward.
-    pub port: NetPort,
-    protocol: u8,
-    reserved: u8,
-}
-
-impl RemoteKey {
-    /// A key.
-    #[inline(always)]
-    pub const fn new(protocol: Protocol, external: NetAddr, port: NetPort, remote: NetAddr) -> Self {
-        Self { external, remote, port, protocol: protocol as u8, reserved: 0 }
-    }
 }
 
 #[cfg(test)]
@@ -268,18 +256,14 @@ mod tests {
         assert_eq!((size_of::<Session>(), align_of::<Session>()), (40, 8));
         assert_eq!(size_of::<SessionRecord>(), size_of::<Session>());
         assert_eq!(size_of::<EndpointKey>(), 8);
-        assert_eq!(size_of::<RemoteKey>(), 12);
+        assert_eq!(size_of::<RemoteKey>(), 8);
         // A hash element costs 48 bytes beside key and value; two of them make a session.
         assert!(2 * (48 + size_of::<SessionKey>() + size_of::<Session>()) <= 208);
     }
 
     #[test]
     fn external_endpoint_packs_into_one_word() {
-        let external = ExternalEndpoint {
-            addr: NetAddr::from_octets([203, 0, 113, 9]),
-            port: NetPort::new(51_413),
-            pool_index: 3,
-        };
+        let external = ExternalEndpoint { port: NetPort::new(51_413), pool_index: 3 };
         assert_eq!(ExternalEndpoint::unpack(external.pack()), external);
     }
 }

@@ -19,12 +19,30 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// How many ports it has.
+    #[inline(always)]
+    pub const fn size(&self) -> u32 {
+        (self.last as u32 + 1).saturating_sub(self.first as u32).saturating_sub(self.hole())
+    }
+
+    #[inline(always)]
+    const fn hole(&self) -> u32 {
+        (self.hole_last as u32 + 1).saturating_sub(self.hole_first as u32)
+    }
+
+    /// The port that a random number chooses (RFC 6056: simple port randomisation).
+    #[inline(always)]
+    pub const fn pick(&self, random: u32) -> u16 {
+        let offset = ((random as u64 * self.size() as u64) >> 32) as u32;
+        let port = self.first as u32 + offset;
+        let beyond = self.hole() > 0 && port >= self.hole_first as u32;
+        (if beyond { port + self.hole() } else { port }) as u16
+    }
+
     /// Whether the NAT may take `port`.
     #[inline(always)]
     pub const fn contains(&self, port: u16) -> bool {
-        port >= self.first
-            && port <= self.last
-            && (port < self.hole_first || port > self.hole_last)
+        port >= self.first && port <= self.last && (port < self.hole_first || port > self.hole_last)
     }
 }
 
@@ -56,6 +74,8 @@ pub struct Settings {
     pub preserve_ports: u16,
     /// Ports to choose from.
     pub ports: PortRange,
+    /// Identifiers of ICMP queries to choose from.
+    pub identifiers: PortRange,
 }
 
 impl Settings {
@@ -72,6 +92,7 @@ impl Settings {
         connected: 1,
         preserve_ports: 1,
         ports: PortRange { first: 1_024, last: 65_535, hole_first: 1, hole_last: 0 },
+        identifiers: PortRange { first: 0, last: 65_535, hole_first: 1, hole_last: 0 },
     };
 
     /// Idle time of a session of `protocol`.
@@ -110,7 +131,21 @@ mod tests {
     }
 
     #[test]
+    fn picks_cover_the_range() {
+        let range = PortRange { first: 1024, last: 65_535, hole_first: 32_768, hole_last: 60_999 };
+        assert_eq!(range.size(), 36_280);
+        assert_eq!(range.pick(0), 1024);
+        assert_eq!(range.pick(u32::MAX), 65_535);
+        assert_eq!(Settings::DEFAULT.identifiers.size(), 65_536);
+        for range in [range, Settings::DEFAULT.ports, Settings::DEFAULT.identifiers] {
+            for random in (0..=u32::MAX).step_by(65_537) {
+                assert!(range.contains(range.pick(random)), "{random}");
+            }
+        }
+    }
+
+    #[test]
     fn layout_has_no_padding() {
-        assert_eq!(core::mem::size_of::<Settings>(), 4 * 8 + 2 * 4 + 4 * 2 + 8);
+        assert_eq!(core::mem::size_of::<Settings>(), 4 * 8 + 2 * 4 + 4 * 2 + 2 * 8);
     }
 }

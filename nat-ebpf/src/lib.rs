@@ -1,1 +1,30 @@
-//! stub
+//! The packet path, without a kernel: parse, look up, choose a port, rewrite, verdict.
+//!
+//! Everything here is generic over [`Frame`] (the packet's bytes) and [`Tables`] (maps, clock, routes)
+//! and has neither `unsafe` nor system calls. The XDP program (`src/xdp`) binds it to packet memory
+//! and BPF maps; [`host`] binds it to byte slices and hash maps, so that tests run the same code.
+//!
+//! A packet's way: [`parse`] finds the flow's five-tuple; [`process`] looks up its session, or has
+//! [`open`] make one, for which [`mapping`] finds the external port; [`track`] follows TCP and keeps
+//! the deadlines; [`rewrite`] changes the headers; the [`Verdict`] says what becomes of the packet.
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod frame;
+pub mod guard;
+#[cfg(feature = "host")]
+pub mod host;
+pub mod mapping;
+pub mod open;
+pub mod parse;
+pub mod process;
+pub mod rewrite;
+pub mod tables;
+pub mod track;
+pub mod verdict;
+
+pub use frame::Frame;
+pub use process::process;
+pub use tables::Tables;
+pub use verdict::{Decision, Verdict};

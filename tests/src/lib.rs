@@ -1,1 +1,10 @@
-//! stub
+//! A lab of network namespaces around the gateway, and what runs in it: the demonstration
+//! ([`demo`]) and the integration tests (in `tests/`).
+//!
+//! Every guard of [`lab`] takes back what it made when it is dropped, also when a test panics.
+
+pub mod client;
+pub mod daemon;
+pub mod demo;
+pub mod lab;
+pub mod lease;

@@ -1,1 +1,152 @@
-//! stub
+//! The command line.
+
+mod columns;
+mod query;
+mod table;
+
+use crate::{
+    config::{self, Config, ConfigError, DEFAULT_CONTROL_SOCKET, DEFAULT_PIN_DIR},
+    daemon, datapath,
+};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// The exit code of a command line that cannot be understood, as clap has it.
+const USAGE: u8 = 2;
+
+/// UPnP Internet Gateway Device and NAT in XDP.
+#[derive(Debug, Parser)]
+#[command(name = "igd-control", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway in the foreground.
+    Run(RunArgs),
+    /// Show the state of the running gateway.
+    Status(QueryArgs),
+    /// List the port mappings.
+    Mappings(QueryArgs),
+    /// List the sessions of the NAT.
+    Sessions(QueryArgs),
+    /// Show the packet path's counters.
+    Counters(QueryArgs),
+    /// Take away what a daemon has pinned: translation and sessions end.
+    Unload(UnloadArgs),
+    /// Print a configuration file with every key, its default and what it does.
+    Config,
+}
+
+#[derive(Debug, Default, Args)]
+struct RunArgs {
+    /// LAN interfaces; may be repeated.
+    #[arg(long, value_name = "IFACE", num_args = 1.., action = ArgAction::Append)]
+    lan: Vec<String>,
+    /// WAN interface.
+    #[arg(long, value_name = "IFACE")]
+    wan: Option<String>,
+    /// Configuration file; flags come before it.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// TCP port of UPnP description and control; 0 takes any free port.
+    #[arg(long, value_name = "PORT")]
+    http_port: Option<u16>,
+    /// Directory of a BPF file system in which program and maps outlive the daemon.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_pin")]
+    pin_dir: Option<PathBuf>,
+    /// Pin nothing: translation ends with the daemon.
+    #[arg(long)]
+    no_pin: bool,
+    /// Unix socket for status, mappings, sessions and counters.
+    #[arg(long, value_name = "PATH")]
+    control_socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct QueryArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// The running gateway's control socket.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
+    control_socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct UnloadArgs {
+    /// Directory of a BPF file system in which program and maps are pinned.
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
+    pin_dir: PathBuf,
+}
+
+impl RunArgs {
+    /// The configuration file, if any, under the flags.
+    fn config(self) -> Result<Config, ConfigError> {
+        let mut config = self.config.as_deref().map(Config::load).transpose()?.unwrap_or_default();
+        if !self.lan.is_empty() {
+            config.interfaces.lan = self.lan;
+        }
+        replace(&mut config.interfaces.wan, self.wan);
+        replace(&mut config.upnp.http_port, self.http_port);
+        replace(&mut config.daemon.pin_dir, self.pin_dir);
+        replace(&mut config.daemon.control_socket, self.control_socket);
+        if self.no_pin {
+            config.daemon.pin_dir = PathBuf::new();
+        }
+        config.complete()?;
+        Ok(config)
+    }
+}
+
+fn replace<T>(value: &mut T, flag: Option<T>) {
+    if let Some(flag) = flag {
+        *value = flag;
+    }
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done when not even stderr can be written.
+            let _ = writeln!(io::stderr(), "igd-control: {error:#}");
+            match error.downcast_ref() {
+                Some(ConfigError::Incomplete(_)) => ExitCode::from(USAGE),
+                _ => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Run(args) => daemon::run(args.config()?),
+        Command::Status(args) => query::status(&args.control_socket, args.json),
+        Command::Mappings(args) => query::mappings(&args.control_socket, args.json),
+        Command::Sessions(args) => query::sessions(&args.control_socket, args.json),
+        Command::Counters(args) => query::counters(&args.control_socket, args.json),
+        Command::Unload(args) => datapath::unload(&args.pin_dir),
+        Command::Config => Ok(io::stdout().write_all(config::default_file().as_bytes())?),
+    }
+}
+
+/// Whether the reader of our output (`| head`) has seen enough.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests;

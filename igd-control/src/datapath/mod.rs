@@ -1,106 +1,213 @@
-//! stub
-use std::path::PathBuf;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use crate::mapping::{PacketPath, PathError, PortForward};
-use nat_common::{BootTime, Counter};
+//! The data path: the XDP program, its maps, and what user space must do for them.
+//!
+//! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
+//! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
+//! `unsafe` of the daemon is in this folder: the memory-mapped port table and the batch system calls.
 
-/// How to attach.
+mod batch;
+mod clock;
+mod follow;
+mod forwards;
+mod inspect;
+mod maps;
+mod network;
+mod port_table;
+mod program;
+mod sweep;
+mod sysctl;
+mod view;
+
+pub use clock::now;
+pub use forwards::Forwards;
+pub use inspect::Inspector;
+pub use program::unload;
+pub use sweep::Swept;
+pub use view::{LinkView, SessionView};
+
+use anyhow::{Context as _, Result, bail};
+use aya::Ebpf;
+use aya::programs::TcAttachType;
+use nat_common::maps::{PROGRAM_GUARD, PROGRAM_NEIGHBOUR};
+use nat_common::session::Side;
+use nat_common::settings::Settings;
+use network::{Interface, Network};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::JoinHandle;
+
+/// How XDP programs are attached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum XdpMode {
-    /// Native where the driver can, else generic with a warning.
+    /// Natively where the driver can, else generically with a warning.
     #[default]
     Auto,
-    /// Native or fail.
+    /// Natively, or not at all.
     Native,
-    /// Generic.
+    /// Generically.
     Generic,
 }
 
 /// What the data path needs to know to start.
 #[derive(Clone, Debug)]
 pub struct DataPathConfig {
-    /// LAN interface names.
+    /// Names of the LAN interfaces.
     pub lan: Vec<String>,
-    /// WAN interface name.
+    /// Name of the WAN interface.
     pub wan: String,
-    /// Where maps and links are pinned; `None`: nothing is pinned, everything ends with the process.
+    /// Where maps and links are pinned; `None`: everything ends with the process.
     pub pin_dir: Option<PathBuf>,
     /// Most sessions.
     pub max_sessions: u32,
-    /// Attach mode.
+    /// How XDP programs are attached.
     pub xdp_mode: XdpMode,
-    /// Idle times, port preservation.
-    pub settings: nat_common::settings::Settings,
+    /// Idle times and port preservation; the rest is filled in.
+    pub settings: Settings,
 }
 
-/// One session, as an operator sees it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct SessionView {
-    /// TCP, UDP or ICMP.
-    pub protocol: &'static str,
-    /// Internal endpoint.
-    pub internal: SocketAddrV4,
-    /// External endpoint.
-    pub external: SocketAddrV4,
-    /// Remote endpoint.
-    pub remote: SocketAddrV4,
-    /// "inside" or "outside": who opened it.
-    pub opened: &'static str,
-    /// TCP state, or "-" .
-    pub state: &'static str,
-    /// Seconds until it ends if idle.
-    pub expires_in: u64,
+/// What the parts of the data path share.
+struct Shared {
+    maps: maps::Maps,
+    interfaces: Mutex<Vec<Option<Interface>>>,
 }
 
-/// One interface, as an operator sees it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct LinkView {
-    /// Name.
-    pub name: String,
-    /// "lan" or "wan".
-    pub side: &'static str,
-    /// IPv4 addresses.
-    pub addresses: Vec<Ipv4Addr>,
-    /// "native" or "generic".
-    pub mode: &'static str,
+impl Shared {
+    fn external_address(&self) -> Option<Ipv4Addr> {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let wan = interfaces.iter().flatten().find(|interface| interface.side == Side::Wan)?;
+        wan.addresses.first().map(|(addr, _)| *addr)
+    }
+
+    fn links(&self) -> Vec<LinkView> {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = |interface: &Interface| LinkView {
+            name: interface.name.clone(),
+            side: match interface.side {
+                Side::Lan => "lan",
+                Side::Wan => "wan",
+            },
+            addresses: interface.addresses.iter().map(|(addr, _)| *addr).collect(),
+            mode: interface.xdp,
+        };
+        interfaces.iter().flatten().map(view).collect()
+    }
 }
 
-/// The running data path. Owns programs and links; dropped, it detaches what is not pinned.
-pub struct DataPath;
+/// The running data path. Dropped, it detaches what is not pinned.
+pub struct DataPath {
+    // The order matters: first nothing follows or forwards any more, then the programs go.
+    tasks: Tasks,
+    _forwarding: sysctl::Forwarding,
+    _ebpf: Ebpf,
+    shared: Arc<Shared>,
+}
 
-/// Reads what the data path holds. Cheap to clone; every call reads the kernel's maps.
-#[derive(Clone)]
-pub struct Inspector;
+/// Background tasks, stopped on drop.
+struct Tasks(Vec<JoinHandle<()>>);
 
-/// Writes port forwards.
-pub struct Forwards;
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
 
 impl DataPath {
-    /// Loads or adopts, attaches, starts following routes and sweeping. Must run inside tokio.
-    pub async fn start(_config: DataPathConfig) -> anyhow::Result<Self> { todo!() }
-    /// For the mapping table.
-    pub fn forwards(&self) -> Forwards { todo!() }
+    /// Loads the programs, or takes over from a former daemon; attaches them; starts following the
+    /// kernel. Must run within a tokio runtime.
+    ///
+    /// # Errors
+    /// When an interface does not exist or is no Ethernet, the kernel refuses the program, or
+    /// something else is attached already.
+    pub async fn start(config: DataPathConfig) -> Result<Self> {
+        let ports = sysctl::nat_ports()?;
+        let mut names = vec![(config.wan.clone(), Side::Wan)];
+        names.extend(config.lan.iter().map(|name| (name.clone(), Side::Lan)));
+        let (network, announcements, connection) = Network::open(names.clone())?;
+        let mut tasks = Tasks(vec![connection]);
+        for (interface, (name, _)) in network.interfaces().await?.iter().zip(&names) {
+            if interface.is_none() {
+                bail!("there is no interface {name}");
+            }
+        }
+
+        let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
+        tasks.0.extend(follow::log(&mut ebpf));
+        let maps = maps::Maps::take(&mut ebpf)?;
+        if maps.max_sessions != config.max_sessions {
+            tracing::warn!(
+                pinned = maps.max_sessions,
+                configured = config.max_sessions,
+                "the pinned session table keeps its size until `igd-control unload`"
+            );
+        }
+        maps.change_settings(|settings| {
+            let old = *settings;
+            *settings = Settings { ports, ..config.settings };
+            if adopted && old.route_generation != 0 {
+                settings.nat_generation = old.nat_generation;
+                settings.forward_generation = old.forward_generation;
+                settings.route_generation = follow::next_generation(old.route_generation);
+                settings.connected = old.connected;
+            }
+        })?;
+        let shared = Arc::new(Shared { maps, interfaces: Mutex::default() });
+        follow::refresh(&shared, &network).await?;
+
+        let mut attacher = program::Attacher {
+            ebpf: &mut ebpf,
+            pin_dir: config.pin_dir.as_deref(),
+            mode: config.xdp_mode,
+        };
+        attacher.verify()?;
+        // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
+        attacher.classifier(&config.wan, PROGRAM_GUARD, TcAttachType::Egress)?;
+        for (name, side) in &names {
+            attacher.classifier(name, PROGRAM_NEIGHBOUR, TcAttachType::Ingress)?;
+            attacher.xdp(name, *side)?;
+        }
+        let mut forwarding = sysctl::Forwarding::default();
+        for (name, _) in &names {
+            forwarding.enable(name)?;
+        }
+        if config.pin_dir.is_some() {
+            forwarding.keep();
+        }
+        follow::refresh(&shared, &network).await.context("after attaching")?;
+
+        tasks.0.push(tokio::spawn(follow::follow(Arc::clone(&shared), network, announcements)));
+        tasks.0.push(tokio::spawn(follow::sweep_regularly(Arc::clone(&shared))));
+        if adopted {
+            tracing::info!("took over the sessions and mappings of a former daemon");
+        }
+        Ok(Self { tasks, _forwarding: forwarding, _ebpf: ebpf, shared })
+    }
+
+    /// For the mapping table. To be called once: there is one writer of forwards.
+    pub fn forwards(&self) -> Forwards {
+        Forwards::new(Arc::clone(&self.shared))
+    }
+
     /// For the operator.
-    pub fn inspector(&self) -> Inspector { todo!() }
-    /// LAN interfaces' own IPv4 addresses with interface name, to serve on.
-    pub fn lan_addresses(&self) -> Vec<(String, Ipv4Addr)> { todo!() }
-}
+    pub fn inspector(&self) -> Inspector {
+        Inspector::new(Arc::clone(&self.shared))
+    }
 
-impl Inspector {
-    /// Sums over CPUs.
-    pub fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> { todo!() }
-    /// Live sessions, calling back for each.
-    pub fn sessions(&self, _now: BootTime, _each: &mut dyn FnMut(SessionView)) -> anyhow::Result<()> { todo!() }
-    /// Interfaces.
-    pub fn links(&self) -> Vec<LinkView> { todo!() }
-}
+    /// The LAN interfaces' primary IPv4 addresses with prefix length, to serve on.
+    pub fn lan_addresses(&self) -> Vec<(String, Ipv4Addr, u8)> {
+        let interfaces = self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let lan = interfaces.iter().flatten().filter(|interface| interface.side == Side::Lan);
+        lan.filter_map(|interface| {
+            let (addr, prefix) = interface.addresses.first()?;
+            Some((interface.name.clone(), *addr, *prefix))
+        })
+        .collect()
+    }
 
-impl PacketPath for Forwards {
-    fn external_address(&self) -> Option<Ipv4Addr> { todo!() }
-    fn open(&mut self, _now: BootTime, _forward: &PortForward) -> Result<(), PathError> { todo!() }
-    fn close(&mut self, _now: BootTime, _forward: &PortForward) { todo!() }
+    /// How many background tasks serve the data path.
+    pub fn tasks(&self) -> usize {
+        self.tasks.0.len()
+    }
 }
-
-/// Now, on `CLOCK_BOOTTIME`.
-pub fn now() -> BootTime { todo!() }

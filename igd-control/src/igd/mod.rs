@@ -1,1 +1,29 @@
-//! stub
+//! The InternetGatewayDevice: its devices, services and actions.
+//!
+//! Pure: [`Gateway::control`] takes the body of a control message and returns the body of the
+//! answer. Which actions there are, with which arguments, is said once, in the tables of
+//! [`wan_ip_connection`], [`wan_common`] and [`layer3_forwarding`].
+
+mod arguments;
+mod connection;
+pub mod device;
+mod error;
+mod gateway;
+pub mod layer3_forwarding;
+mod policy;
+mod port_mappings;
+pub mod spec;
+mod view;
+pub mod wan_common;
+pub mod wan_ip_connection;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ActionError, ErrorCode};
+pub use gateway::{
+    ControlRequest, ControlResponse, Gateway, GatewayConfig, LinkProperties, TrafficTotals,
+};
+pub use policy::Policy;
+pub use spec::ServiceKind;
+pub use view::MappingView;

@@ -3,6 +3,24 @@
 //! Pure: times come in as arguments, and what must change in the packet path goes out through
 //! [`PacketPath`].
 
+mod change;
+mod endpoints;
+mod entry;
+mod error;
+mod order;
 mod path;
+mod pick;
+mod table;
 
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod tests;
+
+pub use entry::{FIRST_UNPRIVILEGED, MappingKey, MappingRequest, PortMapping};
+pub use error::MapError;
 pub use path::{PacketPath, PathError, PortForward};
+pub use pick::Random;
+pub use table::{Limits, PortMappingTable, View};

@@ -1,1 +1,18 @@
-//! stub
+//! Wire formats: bytes to types and back. Nothing here panics on what comes from the network.
+//!
+//! - [`soap`]: the control messages of the UPnP Device Architecture, section 3.
+//! - [`ssdp`]: discovery, section 1.
+//! - [`description`] and [`scpd`]: the documents of section 2.
+//! - [`port_listing`]: WANIPConnection:2's list of port mappings.
+
+pub mod description;
+pub mod port_listing;
+pub mod scpd;
+pub mod soap;
+pub mod ssdp;
+mod tokens;
+mod xml;
+
+/// SERVER in HTTP and SSDP: operating system, UPnP version, product (UPnP Device Architecture 1.1,
+/// section 1.2.2). The kernel's version is nobody's business.
+pub const SERVER: &str = concat!("Linux/0 UPnP/1.1 igd-control/", env!("CARGO_PKG_VERSION"));

@@ -61,7 +61,7 @@ fn a_forward_takes_over_the_dynamic_mapping_of_the_same_endpoint_only() {
 #[test]
 fn an_abandoned_claim_frees_itself() {
     let slot = PortSlot::default();
-    slot.hold.store(pack(T0.plus_nanos(CLAIM_NANOS)) | CLAIMING, Relaxed);
+    slot.hold.set(pack(T0.plus_nanos(CLAIM_NANOS)) | CLAIMING);
     assert_eq!(slot.state(T0), SlotState::Claiming);
     assert_eq!(slot.claim(T0, Owner::new(endpoint(1, 1), 0), T0.plus_secs(5)), Err(InUse));
     let later = T0.plus_nanos(CLAIM_NANOS);

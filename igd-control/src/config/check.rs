@@ -1,0 +1,95 @@
+//! The ranges of the values, with the reason that a user is told.
+
+use super::{Config, Interfaces};
+use std::{collections::HashSet, ops::RangeInclusive};
+use tracing_subscriber::EnvFilter;
+use uuid::Uuid;
+
+/// A day: longer announcements outlive the gateway that made them.
+const DAY: u32 = 86_400;
+/// A week, the longest lease that the service grants; an idle session need not live longer.
+const WEEK: u32 = 604_800;
+/// Longest interface name (IFNAMSIZ without its NUL), bytes.
+const INTERFACE_NAME: usize = 15;
+/// Longest path of a Unix socket, bytes.
+const SOCKET_PATH: usize = 107;
+
+/// A key and what is wrong with its value.
+pub(super) type Violation = (&'static str, String);
+
+/// Checks the values of a file.
+pub(super) fn values(config: &Config) -> Result<(), Violation> {
+    let Config { nat, upnp, policy, daemon, .. } = config;
+    let sessions = (1_024..=16_777_216, "each takes about 210 bytes of kernel memory");
+    range("nat.max-sessions", nat.max_sessions, sessions)?;
+    range("nat.udp-timeout", nat.udp_timeout, (120..=WEEK, "RFC 4787 REQ-5"))?;
+    let established = (7_440..=WEEK, "RFC 5382 REQ-5");
+    range("nat.tcp-established-timeout", nat.tcp_established_timeout, established)?;
+    let transitory = (240..=WEEK, "RFC 5382 REQ-5");
+    range("nat.tcp-transitory-timeout", nat.tcp_transitory_timeout, transitory)?;
+    range("nat.icmp-timeout", nat.icmp_timeout, (60..=WEEK, "RFC 5508 REQ-2"))?;
+    range("upnp.max-age", upnp.max_age, (60..=DAY, "UPnP Device Architecture 1.1, 1.2.2"))?;
+    let notify = (10..=upnp.max_age / 2, "at most half of max-age, so that one may be lost");
+    range("upnp.notify-interval", upnp.notify_interval, notify)?;
+    let mappings = (1..=65_535, "one per external port and protocol is the most that is useful");
+    range("policy.max-mappings", policy.max_mappings, mappings)?;
+    let per_client = (1..=policy.max_mappings, "at most max-mappings");
+    range("policy.max-mappings-per-client", policy.max_mappings_per_client, per_client)?;
+
+    let name = &upnp.friendly_name;
+    if name.is_empty() || name.chars().count() > 63 || name.chars().any(char::is_control) {
+        return violation("upnp.friendly-name", "must have 1 to 63 characters, none a control");
+    }
+    if !upnp.uuid.is_empty() && Uuid::parse_str(&upnp.uuid).is_err() {
+        return violation("upnp.uuid", format!("{:?} is not a UUID", upnp.uuid));
+    }
+    if !daemon.pin_dir.as_os_str().is_empty() && daemon.pin_dir.is_relative() {
+        return violation("daemon.pin-dir", "must be an absolute path, or empty");
+    }
+    let socket = daemon.control_socket.as_os_str();
+    if socket.is_empty() || socket.len() > SOCKET_PATH {
+        return violation("daemon.control-socket", "must be a path of at most 107 bytes");
+    }
+    if let Err(error) = EnvFilter::try_new(&daemon.log) {
+        return violation("daemon.log", error.to_string());
+    }
+    Ok(())
+}
+
+/// Checks the interfaces that file and flags name together.
+pub(super) fn interfaces(interfaces: &Interfaces) -> Result<(), String> {
+    let Interfaces { lan, wan, .. } = interfaces;
+    if lan.is_empty() {
+        return Err("no LAN interface: name one by --lan, or by `lan` in [interfaces]".to_owned());
+    }
+    if wan.is_empty() {
+        return Err("no WAN interface: name it by --wan, or by `wan` in [interfaces]".to_owned());
+    }
+    let mut seen = HashSet::new();
+    for name in lan.iter().chain([wan]) {
+        let odd = |c: char| c == '/' || c.is_whitespace();
+        if name.is_empty() || name.len() > INTERFACE_NAME || name.contains(odd) {
+            return Err(format!("{name:?} cannot be the name of an interface"));
+        }
+        if !seen.insert(name) {
+            return Err(format!("interface {name} is named twice"));
+        }
+    }
+    Ok(())
+}
+
+fn range(
+    key: &'static str,
+    value: u32,
+    (allowed, reason): (RangeInclusive<u32>, &str),
+) -> Result<(), Violation> {
+    if allowed.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (allowed.start(), allowed.end());
+    violation(key, format!("{value} is not between {least} and {most} ({reason})"))
+}
+
+fn violation(key: &'static str, message: impl Into<String>) -> Result<(), Violation> {
+    Err((key, message.into()))
+}

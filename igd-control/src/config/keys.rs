@@ -1,0 +1,207 @@
+//! The keys as users are told of them: the one source of `igd-control config` and
+//! docs/configuration.md.
+
+use std::fmt::Write as _;
+
+/// One key of the configuration file.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its table in the file.
+    pub section: &'static str,
+    /// Its name there.
+    pub name: &'static str,
+    /// Its default, as it is written in the file.
+    pub default: &'static str,
+    /// What it does.
+    pub help: &'static str,
+}
+
+const fn key(
+    section: &'static str,
+    name: &'static str,
+    default: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { section, name, default, help }
+}
+
+/// Every key, in the order of the file.
+pub const KEYS: &[Key] = &[
+    key(
+        "interfaces",
+        "lan",
+        "[]",
+        "Names of the LAN interfaces, as in [\"lan0\", \"lan1\"]. Needed here or as --lan.",
+    ),
+    key(
+        "interfaces",
+        "wan",
+        "\"\"",
+        "Name of the WAN interface, whose own address is the external one. Needed here or as --wan.",
+    ),
+    key(
+        "interfaces",
+        "xdp-mode",
+        "\"auto\"",
+        "How the XDP program attaches: \"native\" (in the driver) or fail, \"generic\" (slower, \
+         everywhere), or \"auto\": native where the driver can, else generic with a warning.",
+    ),
+    key(
+        "nat",
+        "max-sessions",
+        "262144",
+        "Most sessions at a time, 1024 to 16777216. Kernel memory grows with it, about 210 bytes each.",
+    ),
+    key(
+        "nat",
+        "preserve-ports",
+        "true",
+        "Give a connection its internal port outside too when that port is free.",
+    ),
+    key(
+        "nat",
+        "udp-timeout",
+        "300",
+        "Seconds after which an idle UDP session ends; at least 120 (RFC 4787 REQ-5).",
+    ),
+    key(
+        "nat",
+        "tcp-established-timeout",
+        "7440",
+        "Seconds after which an idle established TCP connection ends; at least 7440 \
+         (RFC 5382 REQ-5).",
+    ),
+    key(
+        "nat",
+        "tcp-transitory-timeout",
+        "240",
+        "Seconds after which a TCP connection that is opening or closing ends; at least 240 \
+         (RFC 5382 REQ-5).",
+    ),
+    key(
+        "nat",
+        "icmp-timeout",
+        "60",
+        "Seconds after which an idle ICMP query session ends; at least 60 (RFC 5508 REQ-2).",
+    ),
+    key(
+        "upnp",
+        "http-port",
+        "5000",
+        "TCP port of device description and control on each LAN address; 0 takes any free port.",
+    ),
+    key(
+        "upnp",
+        "friendly-name",
+        "\"Internet gateway (igd-control)\"",
+        "The gateway's name in lists of devices, up to 63 characters.",
+    ),
+    key(
+        "upnp",
+        "uuid",
+        "\"\"",
+        "UUID of the root device. Empty: derived from the machine's id and its first LAN interface, \
+         so that it stays the same.",
+    ),
+    key(
+        "upnp",
+        "max-age",
+        "1800",
+        "Seconds for which an SSDP announcement holds, 60 to 86400; the UPnP architecture advises \
+         1800 or more.",
+    ),
+    key(
+        "upnp",
+        "notify-interval",
+        "600",
+        "Seconds between SSDP announcements, 10 to half of max-age.",
+    ),
+    key(
+        "policy",
+        "mode",
+        "\"own-client\"",
+        "What clients may do: \"own-client\" (map, see and delete ports of their own address, from \
+         1024 on) or \"open\" (everything, for any host).",
+    ),
+    key("policy", "max-mappings", "4096", "Most port mappings in all, up to 65535."),
+    key(
+        "policy",
+        "max-mappings-per-client",
+        "256",
+        "Most port mappings of one internal client, up to max-mappings.",
+    ),
+    key(
+        "daemon",
+        "pin-dir",
+        "\"/sys/fs/bpf/igd-control\"",
+        "Directory of a mounted BPF file system in which program and maps outlive the daemon. Empty \
+         (or --no-pin): nothing is pinned, translation ends with the daemon.",
+    ),
+    key(
+        "daemon",
+        "control-socket",
+        "\"/run/igd-control.sock\"",
+        "Unix socket at which the daemon answers `igd-control status` and its siblings.",
+    ),
+    key(
+        "daemon",
+        "log",
+        "\"info\"",
+        "What is logged: a level (error, warn, info, debug, trace) or a tracing filter, as in \
+         \"info,igd_control::ssdp=debug\". The environment's RUST_LOG comes first.",
+    ),
+];
+
+/// Width of the comments, columns.
+const WIDTH: usize = 96;
+
+/// A configuration file that says the defaults, with comments.
+pub fn default_file() -> String {
+    let mut file = String::from("# igd-control: every key, with its default.\n");
+    let mut section = "";
+    for key in KEYS {
+        if key.section != section {
+            section = key.section;
+            line(&mut file, format_args!("\n[{section}]"));
+        }
+        comment(&mut file, key.help);
+        line(&mut file, format_args!("{} = {}", key.name, key.default));
+    }
+    file
+}
+
+/// The whole of docs/configuration.md.
+pub fn docs_page() -> String {
+    format!(
+        "# Configuration\n\n\
+         `igd-control run --config FILE` reads the TOML file below; flags of the command line come \
+         before it.\nEvery key may be left out and then has the value shown. An unknown key or a \
+         value out of its range\nstops the start with an error that names file, line and key.\n\n\
+         `igd-control config` prints this file.\n\n```toml\n{}```\n",
+        default_file()
+    )
+}
+
+/// `text` as comment lines, broken between words.
+fn comment(file: &mut String, text: &str) {
+    let mut width = 0;
+    for word in text.split_whitespace() {
+        if width + 1 + word.len() > WIDTH {
+            file.push('\n');
+            width = 0;
+        }
+        if width == 0 {
+            file.push('#');
+            width = 1;
+        }
+        file.push(' ');
+        file.push_str(word);
+        width += 1 + word.len();
+    }
+    file.push('\n');
+}
+
+fn line(file: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(file, "{text}");
+}

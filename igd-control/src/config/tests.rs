@@ -1,0 +1,135 @@
+use super::*;
+use std::collections::BTreeSet;
+
+fn error(text: &str) -> String {
+    Config::parse("edge.toml", text).expect_err("the file is wrong").to_string()
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    assert_eq!(Config::parse("edge.toml", "").unwrap(), Config::default());
+}
+
+#[test]
+fn the_printed_file_says_the_defaults() {
+    assert_eq!(Config::parse("printed", &default_file()).unwrap(), Config::default());
+}
+
+#[test]
+fn the_table_lists_exactly_the_keys_of_the_structs() {
+    let listed: BTreeSet<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
+    assert_eq!(listed.len(), KEYS.len(), "a key is listed twice");
+    let structs = toml::Table::try_from(Config::default()).unwrap();
+    let keys = structs.iter().flat_map(|(section, keys)| {
+        keys.as_table().unwrap().keys().map(|name| (section.as_str(), name.as_str()))
+    });
+    assert_eq!(listed, keys.collect());
+}
+
+#[test]
+fn the_documentation_is_the_printed_table() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&file, docs_page()).unwrap();
+    }
+    assert!(
+        std::fs::read_to_string(&file).unwrap_or_default() == docs_page(),
+        "docs/configuration.md is out of date: UPDATE_DOCS=1 cargo test -p igd-control config"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line() {
+    let message = error("[nat]\nudp-timeout = 300\nudp-timeuot = 3\n");
+    assert!(message.starts_with("edge.toml:3: nat.udp-timeuot: unknown field"), "{message}");
+    let message = error("\n[natt]\n");
+    assert!(message.starts_with("edge.toml:2: natt: unknown field"), "{message}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_line() {
+    let message = error("[upnp]\n\nhttp-port = \"5000\"\n");
+    assert!(message.starts_with("edge.toml:3: upnp.http-port: invalid type"), "{message}");
+    let message = error("[upnp]\nhttp-port = 70000\n");
+    assert!(message.starts_with("edge.toml:2: upnp.http-port: invalid value"), "{message}");
+    let message = error("[policy]\nmode = \"closed\"\n");
+    assert!(message.starts_with("edge.toml:2: policy.mode: unknown variant"), "{message}");
+}
+
+#[test]
+fn a_broken_file_is_named_with_its_line() {
+    let message = error("[nat]\nudp-timeout = \n");
+    assert!(message.starts_with("edge.toml:2: "), "{message}");
+    let message = error("[nat]\nudp-timeout = 300\nudp-timeout = 300\n");
+    assert!(message.starts_with("edge.toml:3: ") && message.contains("duplicate"), "{message}");
+}
+
+#[test]
+fn timeouts_below_the_rfc_floors_are_refused() {
+    for (key, floor) in [
+        ("udp-timeout", 120),
+        ("tcp-established-timeout", 7440),
+        ("tcp-transitory-timeout", 240),
+        ("icmp-timeout", 60),
+    ] {
+        Config::parse("edge.toml", &format!("[nat]\n{key} = {floor}\n")).unwrap();
+        let message = error(&format!("# home\n[nat]\n{key} = {}\n", floor - 1));
+        assert!(message.starts_with(&format!("edge.toml:3: nat.{key}: ")), "{message}");
+        assert!(message.contains(&floor.to_string()) && message.contains("RFC"), "{message}");
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_refused() {
+    let message = error("[upnp]\nmax-age = 100\nnotify-interval = 60\n");
+    assert!(message.starts_with("edge.toml:3: upnp.notify-interval: "), "{message}");
+    let message = error("[policy]\nmax-mappings-per-client = 65535\n");
+    assert!(message.starts_with("edge.toml:2: policy.max-mappings-per-client: "), "{message}");
+}
+
+#[test]
+fn odd_texts_are_refused() {
+    for (section, line) in [
+        ("upnp", "friendly-name = \"\""),
+        ("upnp", "friendly-name = \"a\\u0007b\""),
+        ("upnp", "uuid = \"1234\""),
+        ("daemon", "log = \"igd=loud\""),
+        ("daemon", "pin-dir = \"bpf\""),
+        ("daemon", "control-socket = \"\""),
+    ] {
+        let message = error(&format!("[{section}]\n{line}\n"));
+        let key = line.split(' ').next().unwrap();
+        assert!(message.starts_with(&format!("edge.toml:2: {section}.{key}: ")), "{message}");
+    }
+}
+
+#[test]
+fn a_gateway_needs_interfaces_that_differ() {
+    let with = |lan: &[&str], wan: &str| {
+        let lan = lan.iter().map(ToString::to_string).collect();
+        let interfaces = Interfaces { lan, wan: wan.to_owned(), ..Default::default() };
+        Config { interfaces, ..Default::default() }.complete().map_err(|error| error.to_string())
+    };
+    assert_eq!(with(&["lan0", "lan1"], "wan0"), Ok(()));
+    assert!(with(&[], "wan0").unwrap_err().contains("--lan"));
+    assert!(with(&["lan0"], "").unwrap_err().contains("--wan"));
+    assert!(with(&["lan0", "eth0"], "eth0").unwrap_err().contains("eth0 is named twice"));
+    assert!(with(&["a-name-too-long-for-linux"], "wan0").is_err());
+}
+
+#[test]
+fn seconds_reach_the_packet_path_as_nanoseconds() {
+    let nat = Nat { udp_timeout: 121, preserve_ports: false, ..Nat::default() };
+    let settings = nat.settings();
+    assert_eq!(settings.udp_timeout, 121_000_000_000);
+    assert_eq!(settings.preserve_ports, 0);
+    assert_eq!(Nat::default().settings(), Settings::DEFAULT);
+}
+
+#[test]
+fn an_empty_pin_directory_pins_nothing() {
+    let mut daemon = Daemon::default();
+    assert_eq!(daemon.pin_dir(), Some(Path::new("/sys/fs/bpf/igd-control")));
+    daemon.pin_dir = PathBuf::new();
+    assert_eq!(daemon.pin_dir(), None);
+}

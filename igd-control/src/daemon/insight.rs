@@ -1,0 +1,53 @@
+//! What an operator is told.
+
+use super::shared::Shared;
+use crate::{
+    control::{Operator, Status},
+    datapath::{self, Forwards, Inspector, SessionView},
+    igd::MappingView,
+};
+use nat_common::{BootTime, Counter};
+use std::{net::SocketAddrV4, sync::Arc};
+use uuid::Uuid;
+
+/// The daemon, as its operator may look at it.
+pub(super) struct Insight {
+    pub(super) shared: Arc<Shared<Forwards>>,
+    pub(super) inspector: Inspector,
+    pub(super) started: BootTime,
+    pub(super) uuid: Uuid,
+    pub(super) http: Vec<SocketAddrV4>,
+    pub(super) max_sessions: u32,
+}
+
+impl Operator for Insight {
+    fn status(&self) -> anyhow::Result<Status> {
+        let now = datapath::now();
+        let mut sessions = 0;
+        self.inspector.sessions(now, &mut |_| sessions += 1)?;
+        Ok(Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime: now.nanos_from(self.started) / nat_common::time::NANOS_PER_SEC,
+            external_address: self.inspector.external_address(),
+            interfaces: self.inspector.links(),
+            uuid: self.uuid.to_string(),
+            http: self.http.clone(),
+            mappings: self.shared.mappings().len(),
+            sessions,
+            max_sessions: self.max_sessions,
+        })
+    }
+
+    fn mappings(&self) -> Vec<MappingView> {
+        self.shared.mappings()
+    }
+
+    fn sessions(&self, each: &mut dyn FnMut(SessionView)) -> anyhow::Result<()> {
+        self.inspector.sessions(datapath::now(), each)
+    }
+
+    fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {
+        self.inspector.counters()
+    }
+}

@@ -1,0 +1,140 @@
+//! Keeping the maps true to the kernel: interfaces, addresses and next hops; the regular sweep; the
+//! XDP program's log records.
+
+use super::network::{Announcements, Change, Network, Watcher};
+use super::{Interface, Shared, sweep};
+use anyhow::Result;
+use aya::Ebpf;
+use aya_log::EbpfLogger;
+use futures_util::StreamExt as _;
+use nat_common::session::Side;
+use nat_common::{BootTime, NetAddr};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::task::JoinHandle;
+
+/// Announcements within this time are answered together.
+const COALESCE: Duration = Duration::from_millis(50);
+
+/// Time between sweeps.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The generation after `generation`, never 0, which marks a next hop that is not known.
+pub(super) fn next_generation(generation: u16) -> u16 {
+    generation.checked_add(1).unwrap_or(1)
+}
+
+/// Reads the interfaces and writes what the packet path needs of them. A new external address voids
+/// the sessions of the old one; port forwards move along.
+pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
+    let interfaces = network.interfaces().await?;
+    let links: Vec<_> =
+        interfaces.iter().map(|interface| interface.as_ref().map(Interface::link)).collect();
+    shared.maps.set_links(&links)?;
+    let wan = interfaces.iter().flatten().find(|interface| interface.side == Side::Wan);
+    let addresses: Vec<NetAddr> = wan
+        .map(|wan| wan.addresses.iter().map(|(addr, _)| NetAddr::from(*addr)).collect())
+        .unwrap_or_default();
+    // The map remembers the address across restarts, and while there is none for a moment.
+    let before = shared.maps.first_external()?;
+    let after = addresses.first().copied();
+    let changed = before.is_some() && after.is_some() && before != after;
+    *shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
+
+    if changed {
+        // Nothing is translated to an address that is no longer ours.
+        shared.maps.change_settings(|settings| settings.connected = 0)?;
+        let before = before.map(|addr| addr.to_string());
+        let after = after.map(|addr| addr.to_string());
+        tracing::info!(before, after, "the external address has changed");
+        for slot in shared.maps.ports.slots() {
+            slot.let_go(BootTime(0));
+        }
+    }
+    let (pool, others) = addresses.split_at(addresses.len().min(1));
+    shared.maps.set_externals(pool, others)?;
+    shared.maps.change_settings(|settings| {
+        if changed {
+            settings.nat_generation = settings.nat_generation.wrapping_add(1);
+            settings.forward_generation = settings.forward_generation.wrapping_add(1);
+        }
+        settings.pool_len = u16::from(!pool.is_empty());
+        settings.connected = u16::from(!pool.is_empty());
+        settings.route_generation = next_generation(settings.route_generation);
+    })
+}
+
+/// Follows the kernel's announcements for ever.
+pub(super) async fn follow(shared: Arc<Shared>, network: Network, mut news: Announcements) {
+    let mut watcher = Watcher::default();
+    while let Some(message) = news.next().await {
+        let mut change = watcher.judge(&message);
+        if change == Change::None {
+            continue;
+        }
+        let pause = tokio::time::sleep(COALESCE);
+        tokio::pin!(pause);
+        loop {
+            tokio::select! {
+                () = &mut pause => break,
+                message = news.next() => match message {
+                    Some(message) => {
+                        if watcher.judge(&message) == Change::Interfaces {
+                            change = Change::Interfaces;
+                        }
+                    }
+                    None => break,
+                },
+            }
+        }
+        let result = match change {
+            Change::Interfaces => refresh(&shared, &network).await,
+            _ => shared.maps.change_settings(|settings| {
+                settings.route_generation = next_generation(settings.route_generation);
+            }),
+        };
+        if let Err(error) = result {
+            tracing::error!(error = format!("{error:#}"), "cannot follow a change of the network");
+        }
+    }
+    tracing::error!("the kernel's announcements have ended: next hops are not followed any more");
+}
+
+/// Sweeps for ever.
+pub(super) async fn sweep_regularly(shared: Arc<Shared>) {
+    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let shared = Arc::clone(&shared);
+        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&shared)).await;
+        match swept {
+            Ok(Ok(swept)) if swept != sweep::Swept::default() => {
+                tracing::debug!(swept.sessions, swept.endpoints, "swept");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot sweep"),
+            Err(_) => tracing::error!("the sweep has failed"),
+        }
+    }
+}
+
+/// Has the XDP program's log records join the daemon's.
+pub(super) fn log(ebpf: &mut Ebpf) -> Option<JoinHandle<()>> {
+    let logger = EbpfLogger::init(ebpf).map_err(anyhow::Error::from);
+    // SAFETY: the logger owns its descriptor, and the registration owns the logger.
+    let logger = logger.and_then(|logger| Ok(unsafe { AsyncFd::register(logger) }?));
+    match logger {
+        Ok(mut logger) => Some(tokio::spawn(async move {
+            while let Ok(mut ready) = logger.readable_mut().await {
+                ready.get_inner_mut().flush();
+                ready.clear_ready();
+            }
+        })),
+        Err(error) => {
+            tracing::warn!(error = format!("{error:#}"), "the XDP program's log cannot be read");
+            None
+        }
+    }
+}

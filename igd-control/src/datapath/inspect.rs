@@ -1,0 +1,110 @@
+//! Reading the maps for an operator.
+
+use super::{LinkView, SessionView, Shared};
+use anyhow::Result;
+use nat_common::session::{SessionKey, SessionRecord, Side, control};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+/// Reads what the data path holds. Cheap to clone; every call reads the kernel's maps.
+#[derive(Clone)]
+pub struct Inspector {
+    shared: Arc<Shared>,
+}
+
+impl Inspector {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// The counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+        self.shared.maps.counters()
+    }
+
+    /// Calls `each` for every live session. A session that begins or ends meanwhile may be missed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn sessions(&self, now: BootTime, each: &mut dyn FnMut(SessionView)) -> Result<()> {
+        let settings = self.shared.maps.settings()?;
+        let mut chunks = self.shared.maps.sessions();
+        while let Some(chunk) = chunks.next_chunk()? {
+            for (key, record) in chunk {
+                if is_live(record, &settings, now)
+                    && let Some(view) = view(key, record, now)
+                {
+                    each(view);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The interfaces.
+    pub fn links(&self) -> Vec<LinkView> {
+        self.shared.links()
+    }
+
+    /// The external address; `None` while there is none.
+    pub fn external_address(&self) -> Option<std::net::Ipv4Addr> {
+        self.shared.external_address()
+    }
+}
+
+/// Whether the packet path still honours a session.
+pub(super) fn is_live(record: &SessionRecord, settings: &Settings, now: BootTime) -> bool {
+    let bound = record.control & control::BOUND_TO_FORWARD != 0;
+    let wanted = if bound { settings.forward_generation } else { settings.nat_generation };
+    let generation = record.control >> control::GENERATION_SHIFT;
+    generation == u64::from(wanted) && record.deadline() > now
+}
+
+/// A session from the half that its internal client's packets use; `None` for the other half.
+fn view(key: &SessionKey, record: &SessionRecord, now: BootTime) -> Option<SessionView> {
+    let hairpin = record.control & control::HAIRPIN != 0;
+    let called = record.control & control::TOWARDS_INSIDE != 0;
+    if matches!(key.side(), Side::Wan) || (hairpin && called) {
+        return None;
+    }
+    let opened = match (hairpin, record.control & control::OPENED_OUTSIDE != 0) {
+        (true, _) => "hairpin",
+        (false, true) => "outside",
+        (false, false) => "inside",
+    };
+    Some(SessionView {
+        protocol: key.protocol().name(),
+        internal: socket(key.src, key.src_port),
+        external: socket(record.new_src, record.new_src_port),
+        remote: socket(key.dst, key.dst_port),
+        opened,
+        state: match key.protocol() {
+            Protocol::Tcp => tcp_state(record.control),
+            _ => "-",
+        },
+        expires_in: record.deadline().secs_from(now),
+    })
+}
+
+fn tcp_state(word: u64) -> &'static str {
+    use control::{ACKED, FIN_INSIDE, FIN_OUTSIDE, RESET, SEEN_INSIDE, SEEN_OUTSIDE};
+    const OPEN: u64 = SEEN_INSIDE | SEEN_OUTSIDE | ACKED;
+    if word & RESET != 0 {
+        "reset"
+    } else if word & (FIN_INSIDE | FIN_OUTSIDE) != 0 {
+        "closing"
+    } else if word & OPEN == OPEN {
+        "established"
+    } else {
+        "opening"
+    }
+}
+
+fn socket(addr: NetAddr, port: NetPort) -> SocketAddrV4 {
+    SocketAddrV4::new(addr.into(), port.get())
+}

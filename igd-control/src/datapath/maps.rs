@@ -1,0 +1,237 @@
+//! The maps that the daemon shares with the XDP program, typed.
+
+use super::batch::Chunks;
+use super::port_table::PortTable;
+use anyhow::{Context as _, Result, anyhow};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::link::Link;
+use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetAddr, maps};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+type Bytes<const N: usize> = [u8; N];
+const KEY: usize = size_of::<SessionKey>();
+const ENDPOINT: usize = size_of::<EndpointKey>();
+const REMOTE: usize = size_of::<RemoteKey>();
+const LINK: usize = size_of::<Link>();
+const SETTINGS: usize = size_of::<Settings>();
+
+/// All maps. Shared: the kernel synchronises them, and the locks here only order the daemon's own
+/// writers.
+pub struct Maps {
+    /// The port table.
+    pub ports: PortTable,
+    sessions: Mutex<HashMap<MapData, Bytes<KEY>, Bytes<{ size_of::<SessionRecord>() }>>>,
+    sessions_fd: std::os::fd::OwnedFd,
+    endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
+    endpoints_fd: std::os::fd::OwnedFd,
+    remotes: Mutex<HashMap<MapData, Bytes<REMOTE>, u64>>,
+    externals: Mutex<HashMap<MapData, Bytes<4>, u32>>,
+    pool: Mutex<Array<MapData, Bytes<4>>>,
+    links: Mutex<Array<MapData, Bytes<LINK>>>,
+    link_index: Mutex<HashMap<MapData, u32, u32>>,
+    settings: Mutex<Array<MapData, Bytes<SETTINGS>>>,
+    counters: PerCpuArray<MapData, CounterRecord>,
+    /// Most sessions that fit: two entries each.
+    pub max_sessions: u32,
+}
+
+impl Maps {
+    /// Takes the maps out of a loaded program.
+    ///
+    /// # Errors
+    /// When one is missing or has another layout.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self> {
+        let mut take = |name: &str| {
+            ebpf.take_map(name).ok_or_else(|| anyhow!("the XDP program has no map {name}"))
+        };
+        let ports = match take(maps::PORTS)? {
+            aya::maps::Map::Array(data) => PortTable::new(data)?,
+            _ => return Err(anyhow!("the port table is not an array")),
+        };
+        let sessions = take(maps::SESSIONS)?;
+        let (sessions_fd, max_entries) = description(&sessions)?;
+        let endpoints = take(maps::ENDPOINTS)?;
+        let (endpoints_fd, _) = description(&endpoints)?;
+        Ok(Self {
+            ports,
+            sessions: Mutex::new(sessions.try_into().context(maps::SESSIONS)?),
+            sessions_fd,
+            endpoints: Mutex::new(endpoints.try_into().context(maps::ENDPOINTS)?),
+            endpoints_fd,
+            remotes: Mutex::new(take(maps::REMOTES)?.try_into().context(maps::REMOTES)?),
+            externals: Mutex::new(take(maps::EXTERNALS)?.try_into().context(maps::EXTERNALS)?),
+            pool: Mutex::new(take(maps::POOL)?.try_into().context(maps::POOL)?),
+            links: Mutex::new(take(maps::LINKS)?.try_into().context(maps::LINKS)?),
+            link_index: Mutex::new(take(maps::LINK_INDEX)?.try_into().context(maps::LINK_INDEX)?),
+            settings: Mutex::new(take(maps::SETTINGS)?.try_into().context(maps::SETTINGS)?),
+            counters: take(maps::COUNTERS)?.try_into().context(maps::COUNTERS)?,
+            max_sessions: max_entries / 2,
+        })
+    }
+
+    /// The settings as the packet path sees them; all zero before the first [`Self::change_settings`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn settings(&self) -> Result<Settings> {
+        Ok(bytemuck::pod_read_unaligned(&lock(&self.settings).get(&0, 0)?))
+    }
+
+    /// Changes the settings; no other change comes between reading and writing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn change_settings(&self, change: impl FnOnce(&mut Settings)) -> Result<()> {
+        let mut map = lock(&self.settings);
+        let mut settings = bytemuck::pod_read_unaligned(&map.get(&0, 0)?);
+        change(&mut settings);
+        map.set(0, bytes(&settings), 0)?;
+        Ok(())
+    }
+
+    /// The counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+        let mut sums: CounterRecord = [0; COUNTERS];
+        for record in self.counters.get(&0, 0)?.iter() {
+            for (sum, value) in sums.iter_mut().zip(record) {
+                *sum = sum.wrapping_add(*value);
+            }
+        }
+        Ok(Counter::ALL.iter().copied().zip(sums).collect())
+    }
+
+    /// Walks over the sessions.
+    pub fn sessions(&self) -> Chunks<'_, SessionKey, SessionRecord> {
+        Chunks::new(self.sessions_fd.as_fd())
+    }
+
+    /// Removes a session, if it is there.
+    pub fn remove_session(&self, key: &SessionKey) {
+        let _ = lock(&self.sessions).remove(&bytes(key));
+    }
+
+    /// Walks over the endpoint index.
+    pub fn endpoints(&self) -> Chunks<'_, EndpointKey, u64> {
+        Chunks::new(self.endpoints_fd.as_fd())
+    }
+
+    /// The external endpoint of an internal one.
+    pub fn endpoint(&self, key: &EndpointKey) -> Option<ExternalEndpoint> {
+        lock(&self.endpoints).get(&bytes(key), 0).ok().map(ExternalEndpoint::unpack)
+    }
+
+    /// Sets the external endpoint of an internal one.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn set_endpoint(&self, key: &EndpointKey, external: ExternalEndpoint) -> Result<()> {
+        Ok(lock(&self.endpoints).insert(bytes::<_, ENDPOINT>(key), external.pack(), 0)?)
+    }
+
+    /// Removes an internal endpoint from the index, if it is there.
+    pub fn remove_endpoint(&self, key: &EndpointKey) {
+        let _ = lock(&self.endpoints).remove(&bytes(key));
+    }
+
+    /// Lets a remote host in until a deadline.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn set_remote(&self, key: &RemoteKey, deadline: BootTime) -> Result<()> {
+        Ok(lock(&self.remotes).insert(bytes::<_, REMOTE>(key), deadline.0, 0)?)
+    }
+
+    /// Lets a remote host in no longer.
+    pub fn remove_remote(&self, key: &RemoteKey) {
+        let _ = lock(&self.remotes).remove(&bytes(key));
+    }
+
+    /// All remote hosts that are let in, with their deadlines.
+    pub fn remotes(&self) -> Vec<(RemoteKey, BootTime)> {
+        let map = lock(&self.remotes);
+        let entries = map.iter().filter_map(Result::ok);
+        entries
+            .map(|(key, deadline)| (bytemuck::cast::<Bytes<REMOTE>, _>(key), BootTime(deadline)))
+            .collect()
+    }
+
+    /// States the router's own addresses on the WAN: the pool first, then the others.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_externals(&self, pool: &[NetAddr], others: &[NetAddr]) -> Result<()> {
+        let mut map = lock(&self.externals);
+        let mut array = lock(&self.pool);
+        let known: Vec<Bytes<4>> = map.keys().filter_map(Result::ok).collect();
+        for (index, addr) in (0_u32..).zip(pool) {
+            array.set(index, addr.octets(), 0)?;
+            map.insert(addr.octets(), index, 0)?;
+        }
+        for addr in others {
+            map.insert(addr.octets(), maps::NOT_IN_POOL, 0)?;
+        }
+        let wanted = |known: &Bytes<4>| {
+            let addr = NetAddr::from_octets(*known);
+            pool.contains(&addr) || others.contains(&addr)
+        };
+        for old in known.iter().filter(|known| !wanted(known)) {
+            let _ = map.remove(old);
+        }
+        Ok(())
+    }
+
+    /// The first external address that was ever stated, or the last one that replaced it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn first_external(&self) -> Result<Option<NetAddr>> {
+        let addr = NetAddr::from_octets(lock(&self.pool).get(&0, 0)?);
+        Ok((!addr.is_unspecified()).then_some(addr))
+    }
+
+    /// States the links, each at its index.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_links(&self, links: &[Option<Link>]) -> Result<()> {
+        let mut array = lock(&self.links);
+        let mut map = lock(&self.link_index);
+        let known: Vec<u32> = map.keys().filter_map(Result::ok).collect();
+        for (index, link) in (0_u32..).zip(links) {
+            let Some(link) = link else { continue };
+            array.set(index, bytes::<_, LINK>(link), 0)?;
+            map.insert(link.ifindex, index, 0)?;
+        }
+        let wanted = |known: &u32| links.iter().flatten().any(|link| link.ifindex == *known);
+        for old in known.iter().filter(|known| !wanted(known)) {
+            let _ = map.remove(old);
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The bytes of a key or value, whose length the caller's types fix.
+fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
+    const { assert!(size_of::<T>() == N) };
+    bytemuck::cast(*value)
+}
+
+fn description(map: &aya::maps::Map) -> Result<(std::os::fd::OwnedFd, u32)> {
+    let aya::maps::Map::HashMap(data) = map else {
+        return Err(anyhow!("not a hash map"));
+    };
+    let fd: BorrowedFd<'_> = data.fd().as_fd();
+    Ok((fd.try_clone_to_owned()?, data.info()?.max_entries()))
+}

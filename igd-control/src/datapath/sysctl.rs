@@ -1,0 +1,101 @@
+//! The kernel settings that the NAT depends on.
+
+use anyhow::{Context as _, Result, bail};
+use nat_common::settings::PortRange;
+use std::fs;
+use std::path::PathBuf;
+
+/// Fewest ports that the kernel's own local range must leave to the NAT.
+const FEWEST_PORTS: u32 = 1024;
+/// Lowest port that the NAT takes by itself.
+const FIRST_PORT: u16 = 1024;
+
+/// IPv4 forwarding that was switched on; put back as it was on drop.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    changed: Vec<PathBuf>,
+}
+
+impl Forwarding {
+    /// Switches forwarding on for an interface: without it the kernel's routing table answers nothing.
+    ///
+    /// # Errors
+    /// When the setting cannot be written.
+    pub fn enable(&mut self, interface: &str) -> Result<()> {
+        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"));
+        let now =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if now.trim() == "1" {
+            return Ok(());
+        }
+        fs::write(&path, "1").with_context(|| {
+            format!("cannot switch on forwarding: sysctl -w net.ipv4.conf.{interface}.forwarding=1")
+        })?;
+        tracing::info!(interface, "IPv4 forwarding switched on");
+        self.changed.push(path);
+        Ok(())
+    }
+
+    /// Leaves everything as it is now.
+    pub fn keep(&mut self) {
+        self.changed.clear();
+    }
+}
+
+impl Drop for Forwarding {
+    fn drop(&mut self) {
+        for path in &self.changed {
+            let _ = fs::write(path, "0");
+        }
+    }
+}
+
+/// The ports that the NAT may take: all from 1024, but for those that the kernel gives to the
+/// router's own connections.
+///
+/// # Errors
+/// When the kernel's range leaves too few.
+pub fn nat_ports() -> Result<PortRange> {
+    let path = "/proc/sys/net/ipv4/ip_local_port_range";
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+    let mut numbers = text.split_whitespace().map(str::parse::<u16>);
+    let (Some(Ok(first)), Some(Ok(last))) = (numbers.next(), numbers.next()) else {
+        bail!("cannot make sense of {path}: {text:?}");
+    };
+    outside(first, last)
+}
+
+fn outside(local_first: u16, local_last: u16) -> Result<PortRange> {
+    let range = PortRange {
+        first: FIRST_PORT,
+        last: u16::MAX,
+        hole_first: local_first.max(FIRST_PORT),
+        hole_last: local_last,
+    };
+    let left = (FIRST_PORT..=u16::MAX).filter(|port| range.contains(*port)).count();
+    if left < FEWEST_PORTS as usize {
+        bail!(
+            "the kernel's local ports {local_first}-{local_last} leave only {left} to the NAT: \
+             narrow them, for example sysctl -w net.ipv4.ip_local_port_range='32768 60999'"
+        );
+    }
+    Ok(range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nat_ports_lie_outside_the_kernels_own() {
+        let range = outside(32_768, 60_999).unwrap();
+        assert!(range.contains(1024) && range.contains(65_535));
+        assert!(!range.contains(32_768) && !range.contains(60_999) && !range.contains(80));
+    }
+
+    #[test]
+    fn a_local_range_that_leaves_nothing_is_refused() {
+        let error = outside(1024, 65_535).unwrap_err().to_string();
+        assert!(error.contains("ip_local_port_range"), "{error}");
+    }
+}

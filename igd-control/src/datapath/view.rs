@@ -1,0 +1,35 @@
+//! What the data path shows to an operator.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+/// One session.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct SessionView {
+    /// TCP, UDP or ICMP.
+    pub protocol: &'static str,
+    /// The internal client's address and port, or ICMP query identifier.
+    pub internal: SocketAddrV4,
+    /// The same as the remote host sees it.
+    pub external: SocketAddrV4,
+    /// The remote host; for a hairpin, the external address that was called.
+    pub remote: SocketAddrV4,
+    /// Who opened it: `inside`, `outside` or `hairpin`.
+    pub opened: &'static str,
+    /// TCP: `opening`, `established`, `closing` or `reset`; others: `-`.
+    pub state: &'static str,
+    /// Seconds until it ends if nothing more is sent.
+    pub expires_in: u64,
+}
+
+/// One interface.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct LinkView {
+    /// Its name.
+    pub name: String,
+    /// `lan` or `wan`.
+    pub side: &'static str,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Addr>,
+    /// How the XDP program is attached: `native` or `generic`.
+    pub mode: &'static str,
+}

@@ -1,0 +1,168 @@
+//! Adding and deleting port mappings.
+
+use super::*;
+use crate::mapping::{Limits, PathError};
+use nat_common::Protocol;
+
+#[test]
+fn a_mapping_is_in_force_when_the_answer_is_there() {
+    let mut gateway = gateway(Policy::OwnClient);
+    assert_eq!(call(&mut gateway, HOST_A, "AddPortMapping", &ADD), Ok(vec![]));
+    let forward = gateway.path().forward(Protocol::Tcp, 5000).unwrap();
+    assert_eq!(forward.internal, "192.168.1.10:5000".parse().unwrap());
+    assert_eq!(forward.any_remote, Some(NOW.plus_secs(100)));
+    assert_eq!(gateway.table().changes(), 1);
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMapping", &key("5000")), Ok(vec![]));
+    assert!(gateway.path().forwards.is_empty());
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMapping", &key("5000")), Err(714));
+}
+
+#[test]
+fn a_lease_of_zero_becomes_a_week() {
+    let mut gateway = gateway(Policy::OwnClient);
+    let arguments = with(&ADD, &[("NewLeaseDuration", "0")]);
+    call(&mut gateway, HOST_A, "AddPortMapping", &arguments).unwrap();
+    let entry = call(&mut gateway, HOST_A, "GetSpecificPortMappingEntry", &key("5000"));
+    assert_eq!(value(&entry, "NewLeaseDuration"), "604800");
+}
+
+#[test]
+fn a_lease_counts_down_and_ends() {
+    let mut gateway = gateway(Policy::OwnClient);
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+    let mut read = |seconds: u64| {
+        let now = BootTime(NOW.0 + seconds * 1_000_000_000 + 1);
+        let service = ServiceKind::WanIpConnection;
+        let action = "GetSpecificPortMappingEntry";
+        let answer = call_at(&mut gateway, now, HOST_A, service, action, &key("5000"));
+        answer.map(|results| results.last().unwrap().1.clone())
+    };
+    assert_eq!(read(0), Ok("100".into()));
+    assert_eq!(read(99), Ok("1".into()));
+    assert_eq!(read(100), Err(714));
+    assert!(gateway.path().forwards.is_empty());
+    assert_eq!((gateway.next_deadline(), gateway.table().changes()), (None, 2));
+}
+
+#[test]
+fn a_foreign_port_conflicts_but_any_port_is_found() {
+    let mut gateway = gateway(Policy::OwnClient);
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+    let other = with(&ADD, &[("NewInternalClient", "192.168.1.11")]);
+    assert_eq!(call(&mut gateway, HOST_B, "AddPortMapping", &other), Err(718));
+    let answer = call(&mut gateway, HOST_B, "AddAnyPortMapping", &other);
+    let port: u16 = value(&answer, "NewReservedPort").parse().unwrap();
+    assert!(port >= 1024 && port != 5000 && port.is_multiple_of(2));
+    assert!(gateway.path().forward(Protocol::Tcp, port).is_some());
+    let own = call(&mut gateway, HOST_A, "AddAnyPortMapping", &ADD);
+    assert_eq!(value(&own, "NewReservedPort"), "5000");
+}
+
+#[test]
+fn what_the_packet_path_refuses_has_its_code() {
+    for (refusal, expected) in [
+        (PathError::PortInUse, 718),
+        (PathError::HeldByRouter, 729),
+        (PathError::Full, 728),
+        (PathError::Failed, 501),
+    ] {
+        let mut gateway = gateway(Policy::OwnClient);
+        gateway.path_mut().refuse.insert(5000, refusal);
+        assert_eq!(call(&mut gateway, HOST_A, "AddPortMapping", &ADD), Err(expected));
+        assert_eq!(gateway.mappings(NOW).count(), 0);
+    }
+}
+
+#[test]
+fn limits_are_answered_with_728() {
+    let limits = Limits { mappings: 1, ..Limits::default() };
+    let config = GatewayConfig { limits, ..GatewayConfig::default() };
+    let mut gateway = Gateway::new(NOW, &config, FakePath::new());
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+    let second = with(&ADD, &[("NewExternalPort", "5001")]);
+    assert_eq!(call(&mut gateway, HOST_A, "AddPortMapping", &second), Err(728));
+    assert_eq!(call(&mut gateway, HOST_A, "AddAnyPortMapping", &second), Err(728));
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+}
+
+#[test]
+fn a_control_point_maps_only_its_own_unprivileged_ports() {
+    for changes in [
+        [("NewInternalClient", "192.168.1.11")],
+        [("NewExternalPort", "1023")],
+        [("NewInternalPort", "80")],
+    ] {
+        for action in ["AddPortMapping", "AddAnyPortMapping"] {
+            let arguments = with(&ADD, &changes);
+            let mut careful = gateway(Policy::OwnClient);
+            assert_eq!(call(&mut careful, HOST_A, action, &arguments), Err(606));
+            assert!(careful.path().forwards.is_empty());
+            let mut open = gateway(Policy::Open);
+            assert!(call(&mut open, HOST_A, action, &arguments).is_ok());
+        }
+    }
+}
+
+/// Host A has 5000, host B has 5001.
+fn gateway_of_two(policy: Policy) -> Gateway<FakePath> {
+    let mut gateway = gateway(policy);
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+    let other = [("NewInternalClient", "192.168.1.11"), ("NewExternalPort", "5001")];
+    call(&mut gateway, HOST_B, "AddPortMapping", &with(&ADD, &other)).unwrap();
+    gateway
+}
+
+#[test]
+fn a_foreign_mapping_cannot_be_deleted() {
+    let mut gateway = gateway_of_two(Policy::OwnClient);
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMapping", &key("5001")), Err(606));
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMapping", &key("80")), Err(606));
+    assert_eq!(gateway.mappings(NOW).count(), 2);
+    let mut open = gateway_of_two(Policy::Open);
+    assert_eq!(call(&mut open, HOST_A, "DeletePortMapping", &key("5001")), Ok(vec![]));
+}
+
+fn range(
+    first: &'static str,
+    last: &'static str,
+    manage: &'static str,
+) -> [(&'static str, &'static str); 4] {
+    [("NewStartPort", first), ("NewEndPort", last), ("NewProtocol", "TCP"), ("NewManage", manage)]
+}
+
+#[test]
+fn deleting_a_range_takes_only_what_is_meant() {
+    let delete = "DeletePortMappingRange";
+    for (policy, manage, left) in [
+        (Policy::OwnClient, "0", 1),
+        (Policy::OwnClient, "1", 1),
+        (Policy::Open, "0", 1),
+        (Policy::Open, "1", 0),
+    ] {
+        let mut gateway = gateway_of_two(policy);
+        let changes = gateway.table().changes();
+        assert_eq!(call(&mut gateway, HOST_A, delete, &range("2000", "6000", manage)), Ok(vec![]));
+        assert_eq!(gateway.mappings(NOW).count(), left, "{policy:?} {manage}");
+        assert_eq!(gateway.table().changes(), changes + 1);
+    }
+    let mut gateway = gateway_of_two(Policy::OwnClient);
+    for (arguments, expected) in [
+        (range("5001", "5000", "0"), 733),
+        (range("1000", "6000", "0"), 606),
+        (range("5001", "6000", "0"), 730),
+        (with(&range("5000", "6000", "0"), &[("NewProtocol", "UDP")]).try_into().unwrap(), 730),
+    ] {
+        assert_eq!(call(&mut gateway, HOST_A, delete, &arguments), Err(expected));
+    }
+}
+
+#[test]
+fn a_description_is_cut_at_a_whole_character() {
+    let mut gateway = gateway(Policy::OwnClient);
+    let long = format!("a{}", "\u{e9}".repeat(200));
+    let arguments = with(&ADD, &[("NewPortMappingDescription", &long)]);
+    call(&mut gateway, HOST_A, "AddPortMapping", &arguments).unwrap();
+    let description = gateway.mappings(NOW).next().unwrap().description;
+    assert_eq!(description.len(), 255);
+    assert!(long.starts_with(&description));
+}

@@ -1,0 +1,7 @@
+//! `igd-control`: the gateway's daemon and its command line.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    igd_control::cli::main()
+}

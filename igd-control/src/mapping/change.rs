@@ -1,0 +1,219 @@
+//! Adding, removing and expiring: the changes that reach the packet path.
+
+use super::entry::{MappingKey, MappingRequest, PortMapping};
+use super::error::MapError;
+use super::path::{PacketPath, PathError, PortForward};
+use super::table::PortMappingTable;
+use nat_common::{BootTime, Protocol};
+use std::ops::RangeInclusive;
+
+impl PortMappingTable {
+    /// Adds a mapping, or overwrites the one of the same identity and internal client. It is in
+    /// force when this returns.
+    ///
+    /// # Errors
+    /// [`MapError`]; the table and the packet path are as before then.
+    pub fn add<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        request: &MappingRequest,
+    ) -> Result<(), MapError> {
+        self.admit(request)?;
+        let kept = self.get(&request.key).map(|old| old.sequence);
+        let mapping = PortMapping::new(request, kept.unwrap_or(self.next_sequence));
+        let before = self.forward(&request.key);
+        let after = self.forward_with(&mapping);
+        self.switch(path, now, &request.key, before, after)?;
+        if kept.is_none() {
+            self.next_sequence += 1;
+        }
+        self.record(mapping);
+        self.changes = self.changes.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Removes a mapping. What it let in is closed when this returns.
+    pub fn remove<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        key: &MappingKey,
+    ) -> Option<PortMapping> {
+        self.remove_all(path, now, &[*key]).into_iter().find(|mapping| mapping.key == *key)
+    }
+
+    /// Removes the mappings of a range of external ports that `wanted` picks, as one change.
+    pub fn remove_range<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        protocol: Protocol,
+        ports: RangeInclusive<u16>,
+        wanted: impl Fn(&PortMapping) -> bool,
+    ) -> Vec<PortMapping> {
+        let found = self.range(protocol, ports).filter(|mapping| wanted(mapping));
+        let keys: Vec<_> = found.map(|mapping| mapping.key).collect();
+        self.remove_all(path, now, &keys)
+    }
+
+    /// Removes the mappings whose lease has ended.
+    pub fn expire<P: PacketPath>(&mut self, path: &mut P, now: BootTime) -> Vec<PortMapping> {
+        let ended = self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now);
+        let mut keys: Vec<_> = ended.map(|(_, key)| *key).collect();
+        keys.sort_unstable();
+        self.remove_all(path, now, &keys)
+    }
+
+    /// Takes over a forward that the packet path holds already, from before a restart. Mappings
+    /// that the table has are left alone; limits do not apply to what is in force anyway.
+    ///
+    /// # Errors
+    /// [`MapError::Conflict`] when the port has another internal endpoint in the table.
+    pub fn adopt(&mut self, forward: &PortForward, description: &str) -> Result<(), MapError> {
+        let any = forward.any_remote.map(|deadline| (None, deadline));
+        let listed = forward.remotes.iter().map(|(remote, deadline)| (Some(*remote), *deadline));
+        for (remote, deadline) in any.into_iter().chain(listed) {
+            let key = MappingKey {
+                protocol: forward.protocol,
+                external_port: forward.external_port,
+                remote,
+            };
+            if self.on_port(&key).any(|other| other.internal != forward.internal) {
+                return Err(MapError::Conflict);
+            }
+            if self.get(&key).is_some() {
+                continue;
+            }
+            self.record(PortMapping {
+                key,
+                internal: forward.internal,
+                enabled: true,
+                description: description.to_owned(),
+                deadline,
+                sequence: self.next_sequence,
+            });
+            self.next_sequence += 1;
+            self.endpoints.opened(forward);
+            self.changes = self.changes.wrapping_add(1);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing stands in a request's way in the table: figure 2-3 of WANIPConnection:2, and
+    /// the limits.
+    fn admit(&self, request: &MappingRequest) -> Result<(), MapError> {
+        let mut on_port = 0;
+        let mut overwrites = false;
+        for mapping in self.on_port(&request.key) {
+            let same_owner = if mapping.key == request.key {
+                overwrites = true;
+                mapping.internal.ip() == request.internal.ip()
+            } else {
+                mapping.internal == request.internal
+            };
+            if !same_owner {
+                return Err(MapError::Conflict);
+            }
+            on_port += 1;
+        }
+        let full = on_port >= self.limits.per_port
+            || self.len() >= self.limits.mappings
+            || self.mappings_of(*request.internal.ip()) >= self.limits.per_client;
+        if full && !overwrites { Err(MapError::NoPortMaps) } else { Ok(()) }
+    }
+
+    /// Removes mappings, given in the order of their keys, as one change. Mappings that could not
+    /// be kept in force are removed with them.
+    fn remove_all<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        keys: &[MappingKey],
+    ) -> Vec<PortMapping> {
+        let mut removed = Vec::with_capacity(keys.len());
+        for port in keys.chunk_by(MappingKey::same_port) {
+            let Some(key) = port.first() else { continue };
+            let before = self.forward(key);
+            removed.extend(port.iter().filter_map(|key| self.take(key)));
+            let after = self.forward(key);
+            if before == after {
+                continue;
+            }
+            if self.switch(path, now, key, before.clone(), after).is_err() {
+                // What was let in must not stay open: better no forward than the old one.
+                removed.extend(self.abandon(key));
+                self.close(path, now, before);
+            }
+        }
+        if !removed.is_empty() {
+            self.changes = self.changes.wrapping_add(1);
+        }
+        removed
+    }
+
+    /// Brings the packet path from one forward of a port to another.
+    fn switch<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        key: &MappingKey,
+        before: Option<PortForward>,
+        after: Option<PortForward>,
+    ) -> Result<(), PathError> {
+        let Some(new) = after else {
+            self.close(path, now, before);
+            return Ok(());
+        };
+        let Some(old) = before.filter(|old| old.internal != new.internal) else {
+            path.open(now, &new)?;
+            self.endpoints.opened(&new);
+            return Ok(());
+        };
+        path.close(now, &old);
+        if let Err(error) = path.open(now, &new) {
+            if path.open(now, &old).is_err() {
+                tracing::warn!(port = key.external_port, "a port forward could not be restored");
+                self.endpoints.closed(&old);
+                self.abandon(key);
+                self.restate(path, now, &old);
+                self.changes = self.changes.wrapping_add(1);
+            }
+            return Err(error);
+        }
+        self.endpoints.closed(&old);
+        self.endpoints.opened(&new);
+        self.restate(path, now, &old);
+        Ok(())
+    }
+
+    /// Closes a forward.
+    fn close<P: PacketPath>(&mut self, path: &mut P, now: BootTime, forward: Option<PortForward>) {
+        let Some(forward) = forward else { return };
+        path.close(now, &forward);
+        self.endpoints.closed(&forward);
+        self.restate(path, now, &forward);
+    }
+
+    /// After a forward has gone: states again the oldest that its internal endpoint still has, so
+    /// that the endpoint's outgoing packets leave from that one's port.
+    fn restate<P: PacketPath>(&mut self, path: &mut P, now: BootTime, gone: &PortForward) {
+        let Some(external_port) = self.endpoints.first(gone.protocol, gone.internal) else {
+            return;
+        };
+        let key = MappingKey { protocol: gone.protocol, external_port, remote: None };
+        if let Some(forward) = self.forward(&key)
+            && let Err(error) = path.open(now, &forward)
+        {
+            // It is open already; only the choice of the outgoing port is lost.
+            tracing::warn!(port = external_port, %error, "a port forward could not be stated again");
+        }
+    }
+
+    /// Forgets the enabled mappings of a port that the packet path does not hold any more.
+    fn abandon(&mut self, key: &MappingKey) -> Vec<PortMapping> {
+        let enabled = self.on_port(key).filter(|mapping| mapping.enabled);
+        let keys: Vec<_> = enabled.map(|mapping| mapping.key).collect();
+        keys.iter().filter_map(|key| self.take(key)).collect()
+    }
+}

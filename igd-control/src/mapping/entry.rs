@@ -1,0 +1,116 @@
+//! What a port mapping is, and what a client says when it asks for one.
+
+use nat_common::{BootTime, Protocol};
+use std::cmp::Ordering;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+
+/// What makes a mapping unique: (RemoteHost, ExternalPort, PortMappingProtocol), WANIPConnection:2
+/// section 2.5.15. Ordered by protocol, port and remote host, wildcard first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MappingKey {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// External port, host byte order, never 0.
+    pub external_port: u16,
+    /// The only remote host that is let in; `None` lets in every one.
+    pub remote: Option<Ipv4Addr>,
+}
+
+impl MappingKey {
+    /// All possible keys of the ports in `ports`.
+    pub(super) fn span(protocol: Protocol, ports: RangeInclusive<u16>) -> RangeInclusive<Self> {
+        let (first, last) = ports.into_inner();
+        Self { protocol, external_port: first, remote: None }..=Self {
+            protocol,
+            external_port: last,
+            remote: Some(Ipv4Addr::BROADCAST),
+        }
+    }
+
+    /// Whether two keys stand for the same external port.
+    pub(super) fn same_port(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.external_port == other.external_port
+    }
+}
+
+impl Ord for MappingKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rank = |key: &Self| (key.protocol as u8, key.external_port, key.remote);
+        rank(self).cmp(&rank(other))
+    }
+}
+
+impl PartialOrd for MappingKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What a client asks for, by whichever protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingRequest {
+    /// Identity; for [`super::PortMappingTable::add_any`] the port is a wish, and 0 is none.
+    pub key: MappingKey,
+    /// Where packets go.
+    pub internal: SocketAddrV4,
+    /// A disabled mapping holds its port and is listed, but lets nothing in.
+    pub enabled: bool,
+    /// The client's own words.
+    pub description: String,
+    /// When the lease ends; [`BootTime::NEVER`] for a static mapping.
+    pub deadline: BootTime,
+}
+
+/// A mapping in the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortMapping {
+    /// Identity.
+    pub key: MappingKey,
+    /// Where packets go.
+    pub internal: SocketAddrV4,
+    /// Whether it is in force.
+    pub enabled: bool,
+    /// The client's own words.
+    pub description: String,
+    /// When the lease ends; [`BootTime::NEVER`] for a static mapping.
+    pub deadline: BootTime,
+    /// Place in the order of creation.
+    pub(super) sequence: u64,
+}
+
+impl PortMapping {
+    pub(super) fn new(request: &MappingRequest, sequence: u64) -> Self {
+        Self {
+            key: request.key,
+            internal: request.internal,
+            enabled: request.enabled,
+            description: request.description.clone(),
+            deadline: request.deadline,
+            sequence,
+        }
+    }
+
+    /// Seconds of lease left, rounded up, so that a live lease never reads zero. A static mapping
+    /// reads 0 (WANIPConnection:2 section 2.5.16.2).
+    pub fn lease_left(&self, now: BootTime) -> u32 {
+        if self.is_static() {
+            return 0;
+        }
+        u32::try_from(self.deadline.secs_from(now)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether it stays until it is removed.
+    pub fn is_static(&self) -> bool {
+        self.deadline == BootTime::NEVER
+    }
+
+    /// Whether both ports lie above the well-known ones: what an unauthorized control point may
+    /// meet (WANIPConnection:2 section 2.5.14.3).
+    pub fn is_unprivileged(&self) -> bool {
+        self.key.external_port >= FIRST_UNPRIVILEGED && self.internal.port() >= FIRST_UNPRIVILEGED
+    }
+}
+
+/// The first port above the well-known ones.
+pub const FIRST_UNPRIVILEGED: u16 = 1_024;

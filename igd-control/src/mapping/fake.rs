@@ -1,0 +1,67 @@
+//! A packet path in memory, for tests.
+
+use super::path::{PacketPath, PathError, PortForward};
+use nat_common::{BootTime, Protocol};
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+/// What was asked of the packet path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Open(u16),
+    Close(u16),
+}
+
+/// Keeps forwards in a map and refuses what it is told to refuse.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakePath {
+    pub(crate) external: Option<Ipv4Addr>,
+    pub(crate) forwards: BTreeMap<(u8, u16), PortForward>,
+    /// Ports that are refused.
+    pub(crate) refuse: HashMap<u16, PathError>,
+    /// Everything but these ports is refused.
+    pub(crate) only: Option<Vec<u16>>,
+    pub(crate) calls: Vec<Call>,
+}
+
+impl FakePath {
+    /// Connected, with nothing open.
+    pub(crate) fn new() -> Self {
+        Self { external: Some(Ipv4Addr::new(203, 0, 113, 1)), ..Self::default() }
+    }
+
+    pub(crate) fn forward(&self, protocol: Protocol, port: u16) -> Option<&PortForward> {
+        self.forwards.get(&(protocol as u8, port))
+    }
+}
+
+impl PacketPath for FakePath {
+    fn external_address(&self) -> Option<Ipv4Addr> {
+        self.external
+    }
+
+    fn open(&mut self, _now: BootTime, forward: &PortForward) -> Result<(), PathError> {
+        let port = forward.external_port;
+        if let Some(error) = self.refuse.get(&port) {
+            return Err(*error);
+        }
+        if self.only.as_ref().is_some_and(|only| !only.contains(&port)) {
+            return Err(PathError::PortInUse);
+        }
+        let slot = (forward.protocol as u8, port);
+        if let Some(held) = self.forwards.get(&slot)
+            && held.internal != forward.internal
+        {
+            return Err(PathError::PortInUse);
+        }
+        self.calls.push(Call::Open(port));
+        self.forwards.insert(slot, forward.clone());
+        Ok(())
+    }
+
+    fn close(&mut self, _now: BootTime, forward: &PortForward) {
+        self.calls.push(Call::Close(forward.external_port));
+        let held = self.forwards.remove(&(forward.protocol as u8, forward.external_port));
+        assert_eq!(held.as_ref(), Some(forward), "only what is open can be closed");
+    }
+}

@@ -1,0 +1,162 @@
+use super::*;
+use crate::wire::SERVER;
+use proptest::prelude::*;
+use std::collections::HashSet;
+use uuid::Uuid;
+
+const ROOT: Uuid = Uuid::from_u128(0x1111_2222_3333_4444);
+
+fn search(target: &str) -> String {
+    format!(
+        "M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 2\r\n\
+         ST: {target}\r\n\r\n"
+    )
+}
+
+fn answers(target: &str) -> Vec<String> {
+    let request = SearchRequest::parse(search(target).as_bytes()).unwrap();
+    request.answers(ROOT).into_iter().map(|answer| answer.usn).collect()
+}
+
+#[test]
+fn every_device_service_and_uuid_is_announced_in_both_versions() {
+    let all = announcements(ROOT);
+    let targets: HashSet<_> = all.iter().map(|announcement| announcement.target.as_str()).collect();
+    for name in [
+        "device:InternetGatewayDevice:",
+        "device:WANDevice:",
+        "device:WANConnectionDevice:",
+        "service:WANIPConnection:",
+    ] {
+        for version in 1..=2 {
+            let urn = format!("urn:schemas-upnp-org:{name}{version}");
+            assert!(targets.contains(urn.as_str()), "{urn}");
+        }
+    }
+    assert!(targets.contains("urn:schemas-upnp-org:service:Layer3Forwarding:1"));
+    assert!(targets.contains("urn:schemas-upnp-org:service:WANCommonInterfaceConfig:1"));
+    assert!(targets.contains("upnp:rootdevice"));
+    assert_eq!(targets.iter().filter(|target| target.starts_with("uuid:")).count(), 3);
+    assert_eq!(all.len(), 1 + 3 + 3 * 2 + 2 + 2);
+    assert_eq!(targets.len(), all.len());
+}
+
+#[test]
+fn searches_are_answered_in_the_version_that_was_asked_for() {
+    let device = "urn:schemas-upnp-org:device:InternetGatewayDevice";
+    for version in 1..=2 {
+        let target = format!("{device}:{version}");
+        assert_eq!(answers(&target), [format!("uuid:{ROOT}::{target}")]);
+    }
+    for unknown in ["3", "0", "02", "", "x", "99999999"] {
+        let datagram = search(&format!("{device}:{unknown}"));
+        let request = SearchRequest::parse(datagram.as_bytes());
+        assert!(request.is_err() || request.unwrap().answers(ROOT).is_empty(), "{unknown}");
+    }
+    assert!(answers("urn:schemas-upnp-org:device:MediaServer:1").is_empty());
+    assert_eq!(answers("upnp:rootdevice"), [format!("uuid:{ROOT}::upnp:rootdevice")]);
+    assert_eq!(answers(&format!("uuid:{ROOT}")), [format!("uuid:{ROOT}")]);
+    assert!(answers(&format!("uuid:{}", Uuid::nil())).is_empty());
+    assert_eq!(answers("ssdp:all").len(), announcements(ROOT).len());
+    let embedded = &announcements(ROOT)[5].target;
+    assert!(embedded.starts_with("uuid:"));
+    assert_eq!(answers(embedded), std::slice::from_ref(embedded));
+}
+
+#[test]
+fn headers_are_read_in_any_case_and_order_and_with_bare_line_feeds() {
+    let text = "M-SEARCH * HTTP/1.1\nst:ssdp:all\nUser-Agent: x\nman:\"ssdp:discover\"\n";
+    let request = SearchRequest::parse(text.as_bytes()).unwrap();
+    assert_eq!(request, SearchRequest { target: SearchTarget::All, max_wait: None });
+}
+
+#[test]
+fn mx_is_brought_into_its_range() {
+    for (mx, expected) in
+        [("1", Ok(Some(1))), ("0", Ok(Some(1))), ("120", Ok(Some(5))), ("99999999999", Ok(Some(5)))]
+    {
+        let text = search("ssdp:all").replace("MX: 2", &format!("MX: {mx}"));
+        let found = SearchRequest::parse(text.as_bytes()).map(|request| request.max_wait);
+        assert_eq!(found, expected, "{mx}");
+    }
+    for mx in ["", "-1", "two", "1.5", "+3"] {
+        let text = search("ssdp:all").replace("MX: 2", &format!("MX: {mx}"));
+        assert_eq!(SearchRequest::parse(text.as_bytes()), Err(SearchError::BadMx), "{mx}");
+    }
+}
+
+#[test]
+fn what_is_no_search_is_refused() {
+    let good = search("ssdp:all");
+    for (text, expected) in [
+        (String::new(), SearchError::NotASearch),
+        ("NOTIFY * HTTP/1.1\r\n\r\n".into(), SearchError::NotASearch),
+        ("HTTP/1.1 200 OK\r\n\r\n".into(), SearchError::NotASearch),
+        (good.replace(" * ", " / "), SearchError::NotASearch),
+        (good.replace("HTTP/1.1", "HTTP/2"), SearchError::NotASearch),
+        (good.replace("ssdp:discover", "ssdp:other"), SearchError::BadMan),
+        (good.replace("MAN", "MEN"), SearchError::BadMan),
+        (good.replace("ST: ", "SX: "), SearchError::BadTarget),
+        (search("rootdevice"), SearchError::BadTarget),
+        (search("uuid:123"), SearchError::BadTarget),
+        (good.replace("HOST: ", "HOST "), SearchError::BadHeader),
+        (good.replace("MX: 2", "MX : 2"), SearchError::BadHeader),
+        (good.replace("MX: 2", &format!("X: {}", "y".repeat(3_000))), SearchError::Unreadable),
+    ] {
+        assert_eq!(SearchRequest::parse(text.as_bytes()), Err(expected), "{text:.100}");
+    }
+    let mut bytes = good.into_bytes();
+    bytes[40] = 0xff;
+    assert_eq!(SearchRequest::parse(&bytes), Err(SearchError::Unreadable));
+}
+
+fn sender() -> Sender {
+    Sender {
+        location: "http://192.0.2.1:5000/rootDesc.xml".into(),
+        max_age: 1_800,
+        boot_id: 7,
+        config_id: 9,
+    }
+}
+
+#[test]
+fn messages_hold_what_the_device_architecture_wants() {
+    let announcement = announcements(ROOT).swap_remove(0);
+    let response = String::from_utf8(sender().search_response(&announcement)).unwrap();
+    assert_eq!(
+        response,
+        format!(
+            "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=1800\r\nEXT:\r\n\
+             LOCATION: http://192.0.2.1:5000/rootDesc.xml\r\n\
+             SERVER: {SERVER}\r\nST: upnp:rootdevice\r\n\
+             USN: uuid:{ROOT}::upnp:rootdevice\r\nBOOTID.UPNP.ORG: 7\r\nCONFIGID.UPNP.ORG: 9\r\n\r\n"
+        )
+    );
+    let alive = String::from_utf8(sender().alive(&announcement)).unwrap();
+    assert!(alive.starts_with("NOTIFY * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\n"));
+    assert!(alive.contains("\r\nNTS: ssdp:alive\r\n") && alive.contains("\r\nLOCATION: "));
+    let byebye = String::from_utf8(sender().byebye(&announcement)).unwrap();
+    assert!(byebye.contains("\r\nNTS: ssdp:byebye\r\n") && !byebye.contains("LOCATION"));
+    assert!(byebye.ends_with("\r\n\r\n"));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = SearchRequest::parse(&bytes);
+        let _ = SearchRequest::parse(&[b"M-SEARCH * HTTP/1.1\r\n".as_slice(), &bytes].concat());
+    }
+
+    #[test]
+    fn no_cut_makes_it_panic(cut in 0usize..200, target in ".{0,60}") {
+        let text = search(&target).into_bytes();
+        let _ = SearchRequest::parse(&text[..cut.min(text.len())]);
+    }
+
+    #[test]
+    fn everything_announced_is_found_by_its_own_name(index in 0usize..14) {
+        let announcement = announcements(ROOT).swap_remove(index);
+        let request = SearchRequest::parse(search(&announcement.target).as_bytes()).unwrap();
+        prop_assert_eq!(request.answers(ROOT), vec![announcement]);
+    }
+}

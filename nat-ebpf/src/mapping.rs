@@ -1,0 +1,214 @@
+//! Endpoint-independent mapping: one external port for each internal endpoint, whoever it talks to
+//! (RFC 4787 REQ-1, RFC 5382 REQ-1, RFC 5508 REQ-1).
+//!
+//! The port table decides who owns a port. The endpoint index only remembers which one an endpoint
+//! has; an entry is believed when the slot that it names belongs to the endpoint. When two CPUs map
+//! one endpoint at the same moment, one of them wins the index, and the other gives its port back.
+
+use crate::tables::{InsertError, Tables};
+use crate::verdict::{Step, Verdict, fold};
+use nat_common::ports::{Endpoint, Owner, slot_index};
+use nat_common::session::{EndpointKey, ExternalEndpoint};
+use nat_common::settings::{PortRange, Settings};
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+
+/// Random ports that are tried with the parity of the internal port (RFC 4787 REQ-4), then without.
+const PARITY_TRIES: u32 = 16;
+/// All random ports that are tried.
+const TRIES: u32 = 32;
+
+/// Who wants an external endpoint. Plain words, which the XDP program hands over in registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    /// Now.
+    pub now: BootTime,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The internal endpoint.
+    pub endpoint: Endpoint,
+    /// Whom it talks to now.
+    pub remote: (NetAddr, NetPort),
+    /// Until when the external endpoint shall be held at least.
+    pub hold: BootTime,
+}
+
+/// Finds or makes the external endpoint of an internal one, for [`peer`] to unpack; or tells the
+/// verdict on the packet, folded.
+#[inline(always)]
+pub fn external_endpoint<T: Tables>(tables: &T, request: &Request) -> u64 {
+    let Some(settings) = tables.settings() else {
+        return fold(Err(Verdict::drop(Counter::DropInternal)));
+    };
+    let external = match request.find_or_make(tables, settings) {
+        Ok(word) => ExternalEndpoint::unpack(word),
+        Err(verdict) => return fold(Err(verdict)),
+    };
+    match tables.pool_address(u32::from(external.pool_index)) {
+        Some(addr) => u64::from(addr.to_be32()) << 16 | u64::from(external.port.0),
+        None => fold(Err(Verdict::drop(Counter::DropInternal))),
+    }
+}
+
+/// Address and port from what [`external_endpoint`] returned.
+#[inline(always)]
+pub const fn peer(word: u64) -> (NetAddr, NetPort) {
+    (NetAddr::from_be32((word >> 16) as u32), NetPort(word as u16))
+}
+
+impl Request {
+    #[inline(always)]
+    fn find_or_make<T: Tables>(&self, tables: &T, settings: &Settings) -> Step<u64> {
+        let key = EndpointKey::new(self.protocol, self.endpoint.addr, self.endpoint.port);
+        let index = tables.endpoint(&key);
+        let known = match &index {
+            Some(index) => index.get(),
+            None => UNKNOWN,
+        };
+        if known != UNKNOWN
+            && let Some(known) = self.renew(tables, known)
+        {
+            return Ok(known);
+        }
+        let claimed = self.claim(tables, settings, known)?;
+        let winner = match index {
+            Some(index) => match index.replace(known, claimed) {
+                Ok(()) => return Ok(claimed),
+                Err(winner) => winner,
+            },
+            None => match tables.insert_endpoint(&key, claimed) {
+                Ok(()) => return Ok(claimed),
+                Err(InsertError::Full) => {
+                    self.give_back(tables, claimed);
+                    return Err(Verdict::drop(Counter::DropTableFull));
+                }
+                Err(InsertError::Exists) => match tables.endpoint(&key) {
+                    Some(index) => index.get_first(),
+                    None => UNKNOWN,
+                },
+            },
+        };
+        // Another CPU has mapped the same endpoint first: its port stands, ours goes back.
+        self.give_back(tables, claimed);
+        tables.count(Counter::ClaimLost, 1);
+        self.renew(tables, winner).ok_or(Verdict::drop(Counter::DropInternal))
+    }
+
+    /// Prolongs the mapping that the index knows, if it is still the endpoint's.
+    #[inline(always)]
+    fn renew<T: Tables>(&self, tables: &T, known: u64) -> Option<u64> {
+        let external = ExternalEndpoint::unpack(known);
+        let slot = tables.slot(external.slot(self.protocol))?;
+        slot.extend(self.now, self.endpoint, self.hold).ok()?;
+        slot.mark_opened_inside();
+        Some(known)
+    }
+
+    #[inline(always)]
+    fn give_back<T: Tables>(&self, tables: &T, claimed: u64) {
+        let claimed = ExternalEndpoint::unpack(claimed);
+        if let Some(slot) = tables.slot(claimed.slot(self.protocol)) {
+            slot.release(self.hold);
+        }
+    }
+
+    /// Claims a port: the one the endpoint had, its own, a random one of the same parity, any.
+    #[inline(always)]
+    fn claim<T: Tables>(&self, tables: &T, settings: &Settings, known: u64) -> Step<u64> {
+        let range = match self.protocol {
+            Protocol::Icmp => &settings.identifiers,
+            _ => &settings.ports,
+        };
+        // Paired pooling (RFC 4787 REQ-2): the address follows from the internal client alone.
+        let pool_len = u32::from(settings.pool_len);
+        let pool_index = if pool_len > 1 { spread(self.endpoint.addr) % pool_len } else { 0 };
+        let addr = tables.pool_address(pool_index).ok_or(Verdict::drop(Counter::DropInternal))?;
+        let own = self.endpoint.port.get();
+        let preserve = settings.preserve_ports == 1;
+        for attempt in 0..TRIES + 2 {
+            let wish = match attempt {
+                0 if known != UNKNOWN => u32::from(ExternalEndpoint::unpack(known).port.get()),
+                0 => NO_WISH,
+                1 if preserve => u32::from(own),
+                _ if attempt < PARITY_TRIES => WITH_PARITY | u32::from(own & 1),
+                _ => ANY_PORT,
+            };
+            let port = candidate(range, wish, tables.random());
+            if port == NO_WISH {
+                continue;
+            }
+            let port = port as u16;
+            if self.try_claim(tables, addr, pool_index, port) {
+                tables.count(Counter::MappingsCreated, 1);
+                let external =
+                    ExternalEndpoint { port: NetPort::new(port), pool_index: pool_index as u16 };
+                return Ok(external.pack());
+            }
+        }
+        Err(Verdict::drop(Counter::DropNoPort))
+    }
+
+    #[inline(always)]
+    fn try_claim<T: Tables>(&self, tables: &T, addr: NetAddr, pool_index: u32, port: u16) -> bool {
+        let Some(slot) = tables.slot(slot_index(pool_index, self.protocol, port)) else {
+            return false;
+        };
+        // A service of the router itself keeps its port.
+        let local = (addr, NetPort::new(port));
+        let owner = Owner::new(self.endpoint, Owner::OPENED_INSIDE);
+        !tables.local_socket(self.protocol, local, self.remote)
+            && slot.claim(self.now, owner, self.hold).is_ok()
+    }
+}
+
+/// Stands for the word of an endpoint that the index does not know.
+const UNKNOWN: u64 = u64::MAX;
+
+/// Wishes for [`candidate`] beside a port: none at all, any port, any port of the parity in the lowest
+/// bit.
+const NO_WISH: u32 = 1 << 16;
+const ANY_PORT: u32 = 1 << 17;
+const WITH_PARITY: u32 = 1 << 18;
+
+/// A port of `range` as wished for; [`NO_WISH`] when the one wished for is not in it.
+///
+/// Not inlined, so that the verifier forgets what it has learnt of the range's ends: it would follow
+/// every combination through every turn of the loop.
+#[inline(never)]
+fn candidate(range: &PortRange, wish: u32, random: u32) -> u32 {
+    let port = if wish < NO_WISH {
+        wish as u16
+    } else if wish == NO_WISH {
+        return NO_WISH;
+    } else if wish == ANY_PORT {
+        range.pick(random)
+    } else {
+        (range.pick(random) & !1) | (wish as u16 & 1)
+    };
+    if range.contains(port) { u32::from(port) } else { NO_WISH }
+}
+
+/// Spreads internal clients over the pool.
+#[inline(always)]
+const fn spread(addr: NetAddr) -> u32 {
+    addr.to_be32().wrapping_mul(0x9e37_79b1) >> 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn candidates_lie_in_the_range_and_keep_the_parity(random: u32, own: u16) {
+            let range =
+                PortRange { first: 1024, last: 65_535, hole_first: 32_768, hole_last: 60_999 };
+            prop_assert!(range.contains(candidate(&range, ANY_PORT, random) as u16));
+            let paired = candidate(&range, WITH_PARITY | u32::from(own & 1), random);
+            prop_assert!(range.contains(paired as u16));
+            prop_assert_eq!(paired as u16 & 1, own & 1);
+            let wished = candidate(&range, u32::from(own), random);
+            prop_assert_eq!(wished == u32::from(own), range.contains(own));
+        }
+    }
+}

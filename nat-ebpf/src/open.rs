@@ -1,0 +1,403 @@
+//! Opening a session for the first packet of a flow, or saying why there is none.
+//!
+//! It goes in three steps, which the packet's main function calls one after another rather than one
+//! within the other, because all functions on the way share a stack of 512 bytes: [`plan`] decides
+//! whether there will be a session and where it leads; [`Tables::external_endpoint`] finds the external
+//! port for a packet from the LAN; [`insert`] makes the session.
+
+use crate::checksum::Delta;
+use crate::frame::Frame;
+use crate::mapping::{self, Request};
+use crate::parse::{Flow, tcp};
+use crate::tables::Tables;
+use crate::track::{lease, tcp_bits};
+use crate::verdict::{Route, Step, Verdict, Way, fold};
+use nat_common::atomic::Word64;
+use nat_common::maps::NOT_IN_POOL;
+use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
+use nat_common::session::{Session, SessionKey, Side, control};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+
+type Peer = (NetAddr, NetPort);
+
+/// The first packet of a flow, for which there is no session yet.
+pub struct Opening<'a> {
+    settings: &'a Settings,
+    now: BootTime,
+    flow: &'a Flow,
+    side: Side,
+    /// Whether a LAN client calls another one.
+    hairpin: bool,
+    /// The internal client that is called, from the WAN or by a hairpin.
+    client: Endpoint,
+    /// Until when the port forward lets the caller in; `BootTime(0)`: it was not a forward.
+    until: BootTime,
+}
+
+impl<'a> Opening<'a> {
+    /// For a packet of `flow` that came in on `side`.
+    #[inline(always)]
+    pub const fn new(settings: &'a Settings, now: BootTime, flow: &'a Flow, side: Side) -> Self {
+        let client = Endpoint { addr: NetAddr::UNSPECIFIED, port: NetPort(0) };
+        Self { settings, now, flow, side, hairpin: false, client, until: BootTime(0) }
+    }
+
+    /// What to ask for the external endpoint from which the opener's packets will leave; `None` when
+    /// the opener is outside.
+    #[inline(always)]
+    pub fn source_request(&self) -> Option<Request> {
+        matches!(self.side, Side::Lan).then(|| Request {
+            now: self.now,
+            protocol: self.flow.protocol,
+            endpoint: Endpoint { addr: self.flow.src.0, port: self.flow.src.1 },
+            remote: self.flow.dst,
+            hold: self.first_deadline(),
+        })
+    }
+}
+
+/// Whether a frame is for this station at all.
+///
+/// # Errors
+/// What becomes of it if not: flooded frames, and those for a bridge or macvlan on this interface,
+/// are the kernel's to sort out.
+#[inline(always)]
+pub fn check_station<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> Step<()> {
+    let ingress = tables.ingress().ok_or(Verdict::drop(Counter::DropInternal))?;
+    match frame.view::<3>(0) {
+        Some(station) if *station == ingress.mac => Ok(()),
+        Some(_) => Err(Verdict::pass(Counter::PassOtherStation)),
+        None => Err(Verdict::drop(Counter::DropMalformed)),
+    }
+}
+
+/// Decides whether a flow gets a session; tells the [`Route`] of its packets, or the verdict on this
+/// one, folded into a word.
+#[inline(never)]
+pub fn plan<T: Tables>(tables: &T, opening: &mut Opening<'_>) -> u64 {
+    let step = if opening.flow.dst.0.is_multicast_or_reserved() {
+        Err(Verdict::pass(Counter::PassLocal))
+    } else {
+        match opening.side {
+            Side::Lan => opening.plan_outwards(tables),
+            Side::Wan => opening.plan_inwards(tables),
+        }
+    };
+    fold(step.map(Route::word))
+}
+
+/// Makes the session that was planned. `source` is what the request of [`Opening::source_request`] was
+/// answered. Tells the verdict when there is no room, folded, else 0.
+#[inline(never)]
+pub fn insert<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64 {
+    let step = match opening.side {
+        Side::Lan => opening.insert_outwards(tables, mapping::peer(source)),
+        Side::Wan => opening.insert_inwards(tables),
+    };
+    fold(step.map(|()| 0))
+}
+
+/// The two halves of a session, as four endpoints: the opener and whom it called, each as the other
+/// one sees it.
+struct Halves {
+    opener: Peer,
+    opener_seen: Peer,
+    called: Peer,
+    called_seen: Peer,
+    flags: u64,
+    generation: u32,
+    deadline: BootTime,
+}
+
+impl Opening<'_> {
+    #[inline(always)]
+    fn plan_outwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
+        let flow = self.flow;
+        if tables.external_index(flow.src.0).is_some() {
+            return Err(Verdict::drop(Counter::DropSpoofed));
+        }
+        let route = match tables.external_index(flow.dst.0) {
+            None => route_to_wan(tables, flow.src.0, flow.dst.0)?,
+            Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
+            // The router itself answers a ping to its own address.
+            Some(_) if matches!(flow.protocol, Protocol::Icmp) => {
+                return Err(Verdict::pass(Counter::PassLocal));
+            }
+            // A LAN client calls another one by the external address (RFC 4787 REQ-9).
+            Some(pool_index) => {
+                self.admit(tables, pool_index)?;
+                self.hairpin = true;
+                route_to_lan(tables, flow.src.0, self.client.addr)?
+            }
+        };
+        self.check_opener()?;
+        Ok(route)
+    }
+
+    #[inline(always)]
+    fn plan_inwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
+        let flow = self.flow;
+        match tables.external_index(flow.dst.0) {
+            None => return Err(not_ours(tables, flow.src.0, flow.dst.0)),
+            Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
+            Some(pool_index) => self.admit(tables, pool_index)?,
+        }
+        let route = route_to_lan(tables, flow.src.0, self.client.addr)?;
+        self.check_opener()?;
+        Ok(route)
+    }
+
+    #[inline(always)]
+    fn insert_outwards<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
+        let flow = self.flow;
+        let (called, called_side, flags) = if self.hairpin {
+            ((self.client.addr, self.client.port), Side::Lan, control::HAIRPIN)
+        } else {
+            (flow.dst, Side::Wan, 0)
+        };
+        let halves = Halves {
+            opener: flow.src,
+            opener_seen: source,
+            called,
+            called_seen: flow.dst,
+            flags,
+            generation: self.settings.nat_generation,
+            deadline: self.first_deadline(),
+        };
+        self.insert_halves(tables, &halves, called_side)
+    }
+
+    #[inline(always)]
+    fn insert_inwards<T: Tables>(&self, tables: &T) -> Step<()> {
+        let flow = self.flow;
+        let Some(pool_index) = tables.external_index(flow.dst.0) else {
+            return Err(Verdict::drop(Counter::DropInternal));
+        };
+        // A UDP flow has no end but the lease; a TCP connection is ended by its own ends.
+        let bound = self.until > self.now && matches!(flow.protocol, Protocol::Udp);
+        let mut deadline = self.first_deadline();
+        if bound && self.until < deadline {
+            deadline = self.until;
+        }
+        let slot = tables.slot(slot_index(pool_index, flow.protocol, flow.dst.1.get()));
+        let slot = slot.ok_or(Verdict::drop(Counter::DropInternal))?;
+        if slot.extend(self.now, self.client, deadline).is_err() {
+            return Err(Verdict::drop(Counter::DropUnmapped));
+        }
+        let (bound_flag, generation) = if bound {
+            (control::BOUND_TO_FORWARD, self.settings.forward_generation)
+        } else {
+            (0, self.settings.nat_generation)
+        };
+        let halves = Halves {
+            opener: flow.src,
+            opener_seen: flow.src,
+            called: (self.client.addr, self.client.port),
+            called_seen: flow.dst,
+            flags: control::OPENED_OUTSIDE | bound_flag,
+            generation,
+            deadline,
+        };
+        self.insert_halves(tables, &halves, Side::Lan)
+    }
+
+    /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until
+    /// when.
+    #[inline(always)]
+    fn admit<T: Tables>(&mut self, tables: &T, pool_index: u32) -> Step<()> {
+        let flow = self.flow;
+        let port = flow.dst.1.get();
+        let index = slot_index(pool_index, flow.protocol, port);
+        let slot = tables.slot(index).ok_or(Verdict::drop(Counter::DropInternal))?;
+        // Ports outside the NAT's own range are the kernel's to give away, forwarded or not.
+        let shared = !self.settings.ports.contains(port);
+        let SlotState::Held { owner, leased } = slot.state(self.now) else {
+            let local = shared
+                || matches!(flow.protocol, Protocol::Icmp)
+                || tables.local_socket(flow.protocol, flow.dst, flow.src);
+            return Err(if local {
+                Verdict::pass(Counter::PassLocal)
+            } else {
+                Verdict::drop(Counter::DropUnmapped)
+            });
+        };
+        if shared && tables.local_socket(flow.protocol, flow.dst, flow.src) {
+            return Err(Verdict::pass(Counter::PassLocal));
+        }
+        let admitted = if leased {
+            self.until = lease(tables, index, &slot, owner, flow.src.0);
+            self.until > self.now
+        } else {
+            // Endpoint-independent filtering (RFC 4787 REQ-8).
+            owner.has(Owner::OPENED_INSIDE)
+        };
+        self.client = owner.endpoint();
+        if admitted { Ok(()) } else { Err(Verdict::drop(Counter::DropFiltered)) }
+    }
+
+    /// A session is not opened while disconnected, nor by a reset.
+    #[inline(always)]
+    fn check_opener(&self) -> Step<()> {
+        if self.settings.connected == 0 {
+            return Err(Verdict::drop(Counter::DropDisconnected));
+        }
+        if self.flow.flags & tcp::RST != 0 {
+            return Err(Verdict::drop(Counter::DropNoSession));
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn first_deadline(&self) -> BootTime {
+        let timeout = self.settings.timeout(self.flow.protocol, false);
+        self.settings.deadline(self.now, timeout)
+    }
+
+    /// Inserts both halves, the answering one first, so that an answer never comes too early.
+    #[inline(always)]
+    fn insert_halves<T: Tables>(&self, tables: &T, halves: &Halves, called_side: Side) -> Step<()> {
+        let protocol = self.flow.protocol;
+        if !halves.insert_answering(tables, protocol, self.flow.flags, called_side) {
+            return Err(Verdict::drop(Counter::DropTableFull));
+        }
+        if !halves.insert_opening(tables, protocol, self.flow.flags, self.side) {
+            let key = SessionKey::new(called_side, protocol, halves.called, halves.opener_seen);
+            tables.remove_session(&key);
+            return Err(Verdict::drop(Counter::DropTableFull));
+        }
+        tables.count(Counter::SessionsCreated, 1);
+        Ok(())
+    }
+}
+
+impl Halves {
+    /// Inserts the half for packets of the side that was called; `false` when there is no room.
+    #[inline(never)]
+    fn insert_answering<T: Tables>(
+        &self,
+        tables: &T,
+        protocol: Protocol,
+        flags: u8,
+        side: Side,
+    ) -> bool {
+        let key = SessionKey::new(side, protocol, self.called, self.opener_seen);
+        let direction = if self.opened_outside() { 0 } else { control::TOWARDS_INSIDE };
+        let session = self.half(
+            protocol,
+            flags,
+            direction,
+            (self.called, self.called_seen),
+            (self.opener_seen, self.opener),
+        );
+        tables.insert_session(&key, session).is_ok()
+    }
+
+    /// Inserts the half for the opener's packets; `false` when there is no room.
+    #[inline(never)]
+    fn insert_opening<T: Tables>(
+        &self,
+        tables: &T,
+        protocol: Protocol,
+        flags: u8,
+        side: Side,
+    ) -> bool {
+        let key = SessionKey::new(side, protocol, self.opener, self.called_seen);
+        let direction = if self.opened_outside() { control::TOWARDS_INSIDE } else { 0 };
+        let session = self.half(
+            protocol,
+            flags,
+            direction,
+            (self.opener, self.opener_seen),
+            (self.called_seen, self.called),
+        );
+        tables.insert_session(&key, session).is_ok()
+    }
+
+    #[inline(always)]
+    const fn opened_outside(&self) -> bool {
+        self.flags & control::OPENED_OUTSIDE != 0
+    }
+
+    /// The half that changes the source and the destination of packets, each from one to another.
+    #[inline(always)]
+    fn half(
+        &self,
+        protocol: Protocol,
+        flags: u8,
+        direction: u64,
+        src: (Peer, Peer),
+        dst: (Peer, Peer),
+    ) -> Session {
+        let state = match protocol {
+            Protocol::Tcp => tcp_bits(flags, self.opened_outside(), self.opened_outside()),
+            _ => 0,
+        };
+        let addresses = Delta::default().words(src.0.0.0, src.1.0.0).words(dst.0.0.0, dst.1.0.0);
+        let checked = match protocol {
+            // ICMP's checksum has no pseudo-header.
+            Protocol::Icmp => Delta::default(),
+            _ => addresses,
+        };
+        Session {
+            deadline: Word64::new(self.deadline.0),
+            hop: Word64::new(0),
+            control: Word64::new(
+                u64::from(self.generation) << control::GENERATION_SHIFT
+                    | self.flags
+                    | direction
+                    | state,
+            ),
+            new_src: src.1.0,
+            new_dst: dst.1.0,
+            new_src_port: src.1.1,
+            new_dst_port: dst.1.1,
+            ip_delta: addresses.ttl().fold(),
+            l4_delta: checked.word(src.0.1.0, src.1.1.0).word(dst.0.1.0, dst.1.1.0).fold(),
+        }
+    }
+}
+
+/// The route of a packet from the LAN, if it leads to the WAN; else the kernel gets the packet.
+///
+/// # Errors
+/// The verdict that says so.
+#[inline(always)]
+pub fn route_to_wan<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> Step<Route> {
+    let route = tables.route(src, dst);
+    if route.is_link() {
+        return match tables.link(route.link()) {
+            Some(link) if matches!(link.side(), Side::Wan) => Ok(route),
+            _ => Err(Verdict::pass(Counter::PassOtherRoute)),
+        };
+    }
+    Err(Verdict::pass(match route.decode() {
+        Way::Local => Counter::PassLocal,
+        Way::None => Counter::PassNoRoute,
+        _ => Counter::PassOtherRoute,
+    }))
+}
+
+/// The route to an internal client.
+///
+/// # Errors
+/// The verdict on its packets when no LAN link leads there.
+#[inline(always)]
+pub fn route_to_lan<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> Step<Route> {
+    let route = tables.route(src, dst);
+    let link = if route.is_link() { tables.link(route.link()) } else { None };
+    match link {
+        Some(link) if matches!(link.side(), Side::Lan) => Ok(route),
+        _ => Err(Verdict::drop(Counter::DropNoRoute)),
+    }
+}
+
+/// What becomes of a packet from the WAN that is for none of our addresses: it does not get into the
+/// LAN past the NAT.
+#[inline(always)]
+pub fn not_ours<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> Verdict {
+    match route_to_lan(tables, src, dst) {
+        Ok(_) => Verdict::drop(Counter::DropUnmapped),
+        Err(_) => Verdict::pass(Counter::PassOtherRoute),
+    }
+}

@@ -1,0 +1,184 @@
+//! From a frame to its flow.
+
+use crate::frame::{ETHERNET, ETHERNET_WORDS, ETHERTYPE_IPV4, Frame};
+use nat_common::session::{SessionKey, Side};
+use nat_common::{NetAddr, NetPort, Protocol};
+
+/// TCP flags as they stand in the header.
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Opens a connection.
+    pub const SYN: u8 = 1 << 1;
+    /// Aborts a connection.
+    pub const RST: u8 = 1 << 2;
+    /// Acknowledges.
+    pub const ACK: u8 = 1 << 4;
+}
+
+/// ICMP types.
+pub mod icmp {
+    /// Answer to a query (RFC 792).
+    pub const ECHO_REPLY: u8 = 0;
+    /// Query.
+    pub const ECHO_REQUEST: u8 = 8;
+}
+
+/// Largest IPv4 header, bytes.
+const MAX_IP_HEADER: usize = 60;
+
+/// Words of an Ethernet header and an IPv4 header without options.
+const HEADERS_WORDS: usize = ETHERNET_WORDS + 10;
+
+/// What the IPv4 header says.
+#[derive(Clone, Copy, Debug)]
+pub struct Ip {
+    /// Source address.
+    pub src: NetAddr,
+    /// Destination address.
+    pub dst: NetAddr,
+    /// Protocol number.
+    pub protocol: u8,
+    /// Hops left, this one included.
+    pub ttl: u8,
+    /// Length of the packet, header included, bytes.
+    pub total_len: u16,
+    /// Offset of the payload in the frame, bytes.
+    pub payload: usize,
+    /// Whether it is a fragment, the first or a later one.
+    pub fragment: bool,
+}
+
+/// Why a frame has no IPv4 header to work with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoIp {
+    /// It carries something else.
+    NotIpv4,
+    /// Truncated or contradictory.
+    Malformed,
+}
+
+/// Why an IPv4 packet has no flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoFlow {
+    /// A fragment.
+    Fragment,
+    /// A protocol that is not translated.
+    Protocol,
+    /// An ICMP message other than the query (from the LAN) or the answer (from the WAN).
+    Icmp,
+    /// Truncated or contradictory.
+    Malformed,
+}
+
+/// A packet's flow as seen on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// The protocol.
+    pub protocol: Protocol,
+    /// Source; for an ICMP query the port is its identifier, for an answer 0.
+    pub src: (NetAddr, NetPort),
+    /// Destination; for an ICMP answer the port is its identifier, for a query 0.
+    pub dst: (NetAddr, NetPort),
+    /// TCP flags, else 0.
+    pub flags: u8,
+}
+
+impl Flow {
+    /// The key of its session.
+    #[inline(always)]
+    pub const fn key(&self, side: Side) -> SessionKey {
+        SessionKey::new(side, self.protocol, self.src, self.dst)
+    }
+}
+
+/// Reads the IPv4 header.
+///
+/// # Errors
+/// [`NoIp`].
+#[inline(always)]
+pub fn ipv4<F: Frame>(frame: &mut F) -> Result<Ip, NoIp> {
+    let len = frame.len();
+    let Some(words) = frame.view::<HEADERS_WORDS>(0) else {
+        return Err(match frame.view::<ETHERNET_WORDS>(0) {
+            Some(ethernet) if ethernet[6] == ETHERTYPE_IPV4.to_be() => NoIp::Malformed,
+            _ => NoIp::NotIpv4,
+        });
+    };
+    if words[6] != ETHERTYPE_IPV4.to_be() {
+        return Err(NoIp::NotIpv4);
+    }
+    let [version_and_length, _] = words[7].to_ne_bytes();
+    let [ttl, protocol] = words[11].to_ne_bytes();
+    let header = usize::from(version_and_length & 0x0f) * 4;
+    let total_len = u16::from_be(words[8]);
+    let ip = Ip {
+        src: NetAddr([words[13], words[14]]),
+        dst: NetAddr([words[15], words[16]]),
+        protocol,
+        ttl,
+        total_len,
+        payload: ETHERNET + header,
+        // More fragments, or an offset.
+        fragment: words[10] & 0x3fff_u16.to_be() != 0,
+    };
+    if version_and_length >> 4 != 4
+        || !(20..=MAX_IP_HEADER).contains(&header)
+        || usize::from(total_len) < header
+        || ETHERNET + usize::from(total_len) > len
+    {
+        return Err(NoIp::Malformed);
+    }
+    Ok(ip)
+}
+
+/// Reads the transport header of a packet seen on `side`.
+///
+/// # Errors
+/// [`NoFlow`].
+#[inline(always)]
+pub fn flow<F: Frame>(frame: &mut F, ip: &Ip, side: Side) -> Result<Flow, NoFlow> {
+    if ip.fragment {
+        return Err(NoFlow::Fragment);
+    }
+    let Some(protocol) = Protocol::from_ip(ip.protocol) else {
+        return Err(NoFlow::Protocol);
+    };
+    let room = ETHERNET + usize::from(ip.total_len) - ip.payload;
+    let (src_port, dst_port, flags) = match protocol {
+        Protocol::Tcp => {
+            let words = header::<F, 10>(frame, ip, room)?;
+            let [offset, flags] = words[6].to_ne_bytes();
+            if offset >> 4 < 5 || usize::from(offset >> 4) * 4 > room {
+                return Err(NoFlow::Malformed);
+            }
+            (words[0], words[1], flags)
+        }
+        Protocol::Udp => {
+            let words = header::<F, 4>(frame, ip, room)?;
+            (words[0], words[1], 0)
+        }
+        Protocol::Icmp => {
+            let words = header::<F, 4>(frame, ip, room)?;
+            let [kind, code] = words[0].to_ne_bytes();
+            match (side, kind, code) {
+                (Side::Lan, icmp::ECHO_REQUEST, 0) => (words[2], 0, 0),
+                (Side::Wan, icmp::ECHO_REPLY, 0) => (0, words[2], 0),
+                _ => return Err(NoFlow::Icmp),
+            }
+        }
+    };
+    Ok(Flow { protocol, src: (ip.src, NetPort(src_port)), dst: (ip.dst, NetPort(dst_port)), flags })
+}
+
+#[inline(always)]
+fn header<'f, F: Frame, const WORDS: usize>(
+    frame: &'f mut F,
+    ip: &Ip,
+    room: usize,
+) -> Result<&'f mut [u16; WORDS], NoFlow> {
+    if room < WORDS * 2 {
+        return Err(NoFlow::Malformed);
+    }
+    frame.view::<WORDS>(ip.payload).ok_or(NoFlow::Malformed)
+}

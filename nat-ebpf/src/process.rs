@@ -1,0 +1,169 @@
+//! The whole way of a packet, from its bytes to its verdict.
+
+use crate::frame::Frame;
+use crate::open::{self, not_ours, route_to_lan, route_to_wan};
+use crate::parse::{self, Flow, Ip, NoFlow, NoIp};
+use crate::rewrite;
+use crate::tables::Tables;
+use crate::track;
+use crate::verdict::{Decision, Route, Step, Verdict, unfold, word_mac};
+use nat_common::session::{Session, SessionKey, Side, control};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter};
+
+/// Processes a frame that came in on `side`: changes it in place, says what becomes of it, counts it.
+#[inline(always)]
+pub fn process<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Verdict {
+    let verdict = match decide(frame, tables, side) {
+        Ok(verdict) | Err(verdict) => verdict,
+    };
+    if let Decision::Pass(counter) | Decision::Drop(counter) = verdict.decision() {
+        tables.count_number(counter);
+    }
+    verdict
+}
+
+#[inline(always)]
+fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Verdict> {
+    let ip = match parse::ipv4(frame) {
+        Ok(ip) => ip,
+        Err(NoIp::NotIpv4) => return Err(Verdict::pass(Counter::PassNotIpv4)),
+        Err(NoIp::Malformed) => return Err(Verdict::drop(Counter::DropMalformed)),
+    };
+    let flow = match parse::flow(frame, &ip, side) {
+        Ok(flow) => flow,
+        Err(why) => return Err(without_flow(tables, &ip, side, why)),
+    };
+    let settings = tables.settings().ok_or(Verdict::drop(Counter::DropInternal))?;
+    let now = tables.now();
+    let key = flow.key(side);
+    if let Some(session) = tables.session(&key)
+        && track::is_live(&session, settings, now)
+    {
+        let packet = Packet { ip: &ip, flow: &flow, key: &key, settings, now };
+        return packet.forward(frame, tables, &session, None);
+    }
+    open::check_station(frame, tables)?;
+    let mut opening = open::Opening::new(settings, now, &flow, side);
+    let route = Route::from_word(unfold(open::plan(tables, &mut opening))?);
+    let source = match opening.source_request() {
+        Some(request) => unfold(tables.external_endpoint(&request))?,
+        None => 0,
+    };
+    unfold(open::insert(tables, &opening, source))?;
+    let session = tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?;
+    let packet = Packet { ip: &ip, flow: &flow, key: &key, settings, now };
+    packet.forward(frame, tables, &session, Some(route))
+}
+
+/// A packet that has a session.
+struct Packet<'a> {
+    ip: &'a Ip,
+    flow: &'a Flow,
+    key: &'a SessionKey,
+    settings: &'a Settings,
+    now: BootTime,
+}
+
+impl Packet<'_> {
+    /// Translates the packet and says where it goes. `route` is what opening the session has found.
+    #[inline(always)]
+    fn forward<F: Frame, T: Tables>(
+        &self,
+        frame: &mut F,
+        tables: &T,
+        session: &Session,
+        route: Option<Route>,
+    ) -> Step<Verdict> {
+        let word = session.control.get();
+        let hairpin = word & control::HAIRPIN != 0;
+        let outbound = matches!(self.key.side(), Side::Lan) && !hairpin;
+        if self.settings.connected == 0 {
+            return Err(Verdict::drop(Counter::DropDisconnected));
+        }
+        if self.ip.ttl <= 1 {
+            // Untranslated, so that the kernel's answer is about the packet that its sender knows.
+            return Err(if outbound {
+                Verdict::pass(Counter::PassTtl)
+            } else {
+                Verdict::drop(Counter::DropTtl)
+            });
+        }
+        let hop = session.hop.get();
+        let (index, mac, resolved) = if hop as u16 == self.settings.route_generation {
+            ((word >> control::LINK_SHIFT) as u8, hop >> HOP_MAC_SHIFT, true)
+        } else {
+            let route = match route {
+                Some(route) => route,
+                None if outbound => route_to_wan(tables, self.flow.src.0, session.new_dst)?,
+                None => route_to_lan(tables, self.flow.src.0, session.new_dst)?,
+            };
+            self.remember(session, route);
+            (route.link(), route.mac(), route.is_resolved())
+        };
+        let link = tables.link(index).ok_or(Verdict::drop(Counter::DropInternal))?;
+        if self.ip.total_len > link.mtu {
+            return Err(if outbound {
+                Verdict::pass(Counter::PassTooBig)
+            } else {
+                Verdict::drop(Counter::DropTooBig)
+            });
+        }
+        track::follow(tables, self.settings, self.now, self.key, session, self.flow);
+        rewrite::translate(frame, self.ip.payload, self.flow.protocol, session)
+            .ok_or(Verdict::drop(Counter::DropMalformed))?;
+        let (packets, bytes) = if hairpin {
+            (Counter::HairpinPackets, Counter::HairpinBytes)
+        } else if outbound {
+            (Counter::OutboundPackets, Counter::OutboundBytes)
+        } else {
+            (Counter::InboundPackets, Counter::InboundBytes)
+        };
+        tables.count(packets, 1);
+        tables.count(bytes, u64::from(self.ip.total_len));
+        if !resolved {
+            tables.count(Counter::SlowNeighbour, 1);
+            return Ok(Verdict::resolve(index));
+        }
+        rewrite::address(frame, word_mac(mac), link.mac)
+            .ok_or(Verdict::drop(Counter::DropMalformed))?;
+        Ok(Verdict::send(index))
+    }
+
+    /// Keeps a route in the session until routes change; an unresolved one is asked for again.
+    #[inline(always)]
+    fn remember(&self, session: &Session, route: Route) {
+        const LINK: u64 = control::LINK_MASK << control::LINK_SHIFT;
+        if route.is_resolved() {
+            let bits = u64::from(route.link()) << control::LINK_SHIFT;
+            session.control.keep_bits(!LINK | bits);
+            session.control.set_bits(bits);
+            let generation = u64::from(self.settings.route_generation);
+            session.hop.set(route.mac() << HOP_MAC_SHIFT | generation);
+        }
+    }
+}
+
+/// Where the MAC address stands in [`Session::hop`].
+const HOP_MAC_SHIFT: u32 = 16;
+
+/// What becomes of an IPv4 packet that has no flow: nothing of the kind crosses the NAT.
+#[inline(always)]
+fn without_flow<T: Tables>(tables: &T, ip: &Ip, side: Side, why: NoFlow) -> Verdict {
+    if ip.dst.is_multicast_or_reserved() || tables.external_index(ip.dst).is_some() {
+        // For the router itself, which reassembles, answers and complains as it sees fit.
+        return Verdict::pass(Counter::PassLocal);
+    }
+    if let Side::Wan = side {
+        return not_ours(tables, ip.src, ip.dst);
+    }
+    match route_to_wan(tables, ip.src, ip.dst) {
+        Err(verdict) => verdict,
+        Ok(_) => Verdict::drop(match why {
+            NoFlow::Fragment => Counter::DropFragment,
+            NoFlow::Protocol => Counter::DropProtocol,
+            NoFlow::Icmp => Counter::DropIcmp,
+            NoFlow::Malformed => Counter::DropMalformed,
+        }),
+    }
+}

@@ -1,0 +1,89 @@
+//! What the pipeline asks of its surroundings: maps, clock, random numbers, routes, counters.
+
+#[allow(unused_imports, reason = "for the documentation")]
+use crate::mapping::{self, Request};
+use crate::verdict::Route;
+use core::ops::Deref;
+use nat_common::atomic::Word64;
+use nat_common::link::Link;
+use nat_common::ports::PortSlot;
+use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+
+/// Why an entry could not be inserted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// There is one already.
+    Exists,
+    /// There is no room.
+    Full,
+}
+
+/// Maps, clock, random numbers, routes and counters. Everything takes `&self`: the maps are shared
+/// between CPUs anyway.
+pub trait Tables {
+    /// A session in its map. It may be replaced or expire while it is held, never move.
+    type Session: Deref<Target = Session>;
+    /// A slot of the port table.
+    type Slot: Deref<Target = PortSlot>;
+    /// A value of the endpoint index: a packed [`nat_common::session::ExternalEndpoint`].
+    type Word: Deref<Target = Word64>;
+
+    /// Now.
+    fn now(&self) -> BootTime;
+    /// A random number.
+    fn random(&self) -> u32;
+    /// The daemon's settings.
+    fn settings(&self) -> Option<&Settings>;
+
+    /// The session of a packet.
+    fn session(&self, key: &SessionKey) -> Option<Self::Session>;
+    /// Inserts or replaces a session.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`].
+    fn insert_session(&self, key: &SessionKey, session: Session) -> Result<(), InsertError>;
+    /// Removes a session.
+    fn remove_session(&self, key: &SessionKey);
+
+    /// A slot of the port table, by [`nat_common::ports::slot_index`].
+    fn slot(&self, index: u32) -> Option<Self::Slot>;
+    /// The external endpoint of an internal one.
+    fn endpoint(&self, key: &EndpointKey) -> Option<Self::Word>;
+    /// Inserts the external endpoint of an internal one that has none.
+    ///
+    /// # Errors
+    /// [`InsertError`].
+    fn insert_endpoint(&self, key: &EndpointKey, external: u64) -> Result<(), InsertError>;
+    /// Until when a port forward lets a remote host in.
+    fn remote(&self, key: &RemoteKey) -> Option<BootTime>;
+
+    /// The pool index of an external address; [`nat_common::maps::NOT_IN_POOL`] for the router's
+    /// other addresses on the WAN; `None` for everybody else's.
+    fn external_index(&self, addr: NetAddr) -> Option<u32>;
+    /// An external address of the pool.
+    fn pool_address(&self, index: u32) -> Option<NetAddr>;
+    /// A link by its index.
+    fn link(&self, index: u8) -> Option<&Link>;
+    /// The link by which the packet came in.
+    fn ingress(&self) -> Option<&Link>;
+    /// Asks the kernel's routing and neighbour tables for a packet that came in by [`Self::ingress`].
+    fn route(&self, src: NetAddr, dst: NetAddr) -> Route;
+    /// Whether a socket of the router itself would receive from `remote` on `local`.
+    fn local_socket(
+        &self,
+        protocol: Protocol,
+        local: (NetAddr, NetPort),
+        remote: (NetAddr, NetPort),
+    ) -> bool;
+
+    /// Finds or makes an external endpoint: [`mapping::external_endpoint`], which the XDP program has
+    /// verified apart from its callers.
+    fn external_endpoint(&self, request: &Request) -> u64;
+
+    /// Adds to a counter that the caller names.
+    fn count(&self, counter: Counter, amount: u64);
+    /// Adds one to the counter of this number.
+    fn count_number(&self, number: u32);
+}

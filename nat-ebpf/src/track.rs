@@ -1,0 +1,227 @@
+//! Following sessions: TCP's state and everybody's deadlines.
+//!
+//! TCP's state is a set of things seen, which only grows, so that both halves of a session and all
+//! CPUs agree on it without locks: each side has spoken, the opener has completed the handshake, each
+//! side has sent its FIN, somebody has reset. That covers every valid opening, simultaneous open
+//! included (RFC 5382 REQ-2). Only an opening SYN on a connection that is over starts anew.
+
+use crate::parse::{Flow, tcp};
+use crate::tables::Tables;
+use nat_common::ports::{Endpoint, Owner, PortSlot, SlotState, slot_index};
+use nat_common::session::{RemoteKey, Session, SessionKey, Side, control};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, NetAddr, Protocol};
+
+/// Whether a session still counts at `now`. An expired or voided one does not, swept or not.
+#[inline(always)]
+pub fn is_live(session: &Session, settings: &Settings, now: BootTime) -> bool {
+    let word = session.control.get();
+    let bound = word & control::BOUND_TO_FORWARD != 0;
+    let generation = if bound { settings.forward_generation } else { settings.nat_generation };
+    (word >> control::GENERATION_SHIFT) as u32 == generation && session.deadline.get() > now.0
+}
+
+/// Whether both sides have spoken, the handshake is complete, and the connection is not over.
+#[inline(always)]
+pub const fn is_established(state: u64) -> bool {
+    const OPEN: u64 = control::SEEN_INSIDE | control::SEEN_OUTSIDE | control::ACKED;
+    state & OPEN == OPEN && !is_over(state)
+}
+
+/// Whether a connection was reset or closed from both sides.
+#[inline(always)]
+pub const fn is_over(state: u64) -> bool {
+    const CLOSED: u64 = control::FIN_INSIDE | control::FIN_OUTSIDE;
+    state & control::RESET != 0 || state & CLOSED == CLOSED
+}
+
+/// What a TCP packet adds to its connection's state. `outside`: it was sent by the outside (or, of
+/// two internal clients, by the one that was called).
+#[inline(always)]
+pub const fn tcp_bits(flags: u8, outside: bool, opened_outside: bool) -> u64 {
+    let mut bits = if outside { control::SEEN_OUTSIDE } else { control::SEEN_INSIDE };
+    if flags & tcp::RST != 0 {
+        return bits | control::RESET;
+    }
+    if flags & tcp::FIN != 0 {
+        bits |= if outside { control::FIN_OUTSIDE } else { control::FIN_INSIDE };
+    }
+    if flags & (tcp::SYN | tcp::ACK) == tcp::ACK && outside == opened_outside {
+        bits |= control::ACKED;
+    }
+    bits
+}
+
+/// Notes that `flow` has used `session`.
+///
+/// Deadlines are moved by packets from internal clients (RFC 4787 REQ-6: inbound traffic alone keeps
+/// nothing alive), and by changes of a TCP connection's state whoever causes them.
+#[inline(always)]
+pub fn follow<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    now: BootTime,
+    key: &SessionKey,
+    session: &Session,
+    flow: &Flow,
+) {
+    let word = session.control.get();
+    let old = word & control::TCP_STATE;
+    let mut state = old;
+    if let Protocol::Tcp = flow.protocol {
+        let outside = word & control::TOWARDS_INSIDE != 0;
+        let bits = tcp_bits(flow.flags, outside, word & control::OPENED_OUTSIDE != 0);
+        let reopens = flow.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN && is_over(old);
+        state = if reopens { bits } else { old | bits };
+    }
+    let from_client = matches!(key.side(), Side::Lan);
+    if state == old && !from_client {
+        return;
+    }
+    let timeout = settings.timeout(flow.protocol, is_established(state));
+    let deadline = settings.deadline(now, timeout);
+    let stale =
+        deadline.0.saturating_sub(session.deadline.get()) > timeout >> Settings::REFRESH_SHIFT;
+    if state != old || stale {
+        let update = Update { now, state_changed: state != old, state, deadline };
+        update.apply(tables, key, session);
+    }
+}
+
+/// A change of both halves of a session: rare, so it may look things up.
+struct Update {
+    now: BootTime,
+    state_changed: bool,
+    state: u64,
+    deadline: BootTime,
+}
+
+impl Update {
+    /// Not inlined: see [`crate::open::session`].
+    #[inline(never)]
+    fn apply<T: Tables>(&self, tables: &T, key: &SessionKey, session: &Session) {
+        let protocol = key.protocol();
+        let bits = session.control.get();
+        // Where the other half's packets are seen: with a hairpin, in the LAN too.
+        let other_side = match key.side() {
+            Side::Lan if bits & control::HAIRPIN == 0 => Side::Wan,
+            _ => Side::Lan,
+        };
+        let (client, external) = match key.side() {
+            Side::Lan => ((key.src, key.src_port), (session.new_src, session.new_src_port)),
+            Side::Wan => ((session.new_dst, session.new_dst_port), (key.dst, key.dst_port)),
+        };
+        let Some(pool_index) = tables.external_index(external.0) else {
+            return;
+        };
+        let index = slot_index(pool_index, protocol, external.1.get());
+        let Some(slot) = tables.slot(index) else {
+            return;
+        };
+        let endpoint = Endpoint { addr: client.0, port: client.1 };
+
+        let mut deadline = self.deadline;
+        if bits & control::BOUND_TO_FORWARD != 0 {
+            let remote = match key.side() {
+                Side::Lan => session.new_dst,
+                Side::Wan => key.src,
+            };
+            let SlotState::Held { owner, .. } = slot.state(self.now) else {
+                return;
+            };
+            let lease = lease(tables, index, &slot, owner, remote);
+            deadline = if lease < deadline { lease } else { deadline };
+        }
+        // First the port, then the session: a live session's port is never free.
+        if slot.extend(self.now, endpoint, deadline).is_err() {
+            session.deadline.set(0);
+            return;
+        }
+        self.write(session, deadline);
+        match tables.session(&session.reverse_key(other_side, protocol)) {
+            Some(other) => self.write(&other, deadline),
+            // Half a session is none: the next packet makes both halves anew.
+            None => session.deadline.set(0),
+        }
+    }
+
+    #[inline(always)]
+    fn write(&self, half: &Session, deadline: BootTime) {
+        half.deadline.set(deadline.0);
+        if self.state_changed {
+            half.control.keep_bits(!control::TCP_STATE | self.state);
+            half.control.set_bits(self.state);
+        }
+    }
+}
+
+/// Until when the port forward of a slot, if there is one, lets `remote` in; `BootTime(0)`: not at all.
+///
+/// A port with listed remotes has its wildcard, if any, in the list too, so that each ends at its own
+/// second.
+#[inline(always)]
+pub fn lease<T: Tables>(
+    tables: &T,
+    index: u32,
+    slot: &PortSlot,
+    owner: Owner,
+    remote: NetAddr,
+) -> BootTime {
+    if !owner.has(Owner::LISTED_REMOTES) {
+        return if owner.has(Owner::ANY_REMOTE) { slot.lease() } else { BootTime(0) };
+    }
+    let until = |remote| tables.remote(&RemoteKey { slot: index, remote }).unwrap_or_default();
+    let (listed, any) = (until(remote), until(NetAddr::UNSPECIFIED));
+    if listed > any { listed } else { any }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::{ACKED, FIN_INSIDE, FIN_OUTSIDE, RESET, SEEN_INSIDE, SEEN_OUTSIDE};
+
+    /// State after packets (flags, sent by the outside) of a connection.
+    fn after(opened_outside: bool, packets: &[(u8, bool)]) -> u64 {
+        packets
+            .iter()
+            .fold(0, |state, (flags, outside)| state | tcp_bits(*flags, *outside, opened_outside))
+    }
+
+    const SYN_ACK: u8 = tcp::SYN | tcp::ACK;
+
+    #[test]
+    fn a_handshake_establishes_from_either_side() {
+        for opened_outside in [false, true] {
+            let opener = opened_outside;
+            let half = [(tcp::SYN, opener), (SYN_ACK, !opener)];
+            assert!(!is_established(after(opened_outside, &half)));
+            let full = [(tcp::SYN, opener), (SYN_ACK, !opener), (tcp::ACK, opener)];
+            assert!(is_established(after(opened_outside, &full)));
+        }
+    }
+
+    #[test]
+    fn a_simultaneous_open_establishes() {
+        let packets = [
+            (tcp::SYN, false),
+            (tcp::SYN, true),
+            (SYN_ACK, true),
+            (SYN_ACK, false),
+            (tcp::ACK, false),
+        ];
+        assert!(is_established(after(false, &packets)));
+    }
+
+    #[test]
+    fn half_closed_is_established_and_closed_is_not() {
+        let open = SEEN_INSIDE | SEEN_OUTSIDE | ACKED;
+        assert!(is_established(open | FIN_INSIDE));
+        assert!(!is_established(open | FIN_INSIDE | FIN_OUTSIDE));
+        assert!(!is_established(open | RESET));
+    }
+
+    #[test]
+    fn syn_flood_through_a_forward_establishes_nothing() {
+        assert!(!is_established(after(true, &[(tcp::SYN, true), (SYN_ACK, false)])));
+    }
+}

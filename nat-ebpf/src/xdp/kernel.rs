@@ -1,0 +1,324 @@
+//! The kernel's side of the pipeline: maps, clock, routes and sockets through BPF helpers.
+
+use crate::maps;
+use aya_ebpf::bindings::{
+    __sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
+};
+use aya_ebpf::helpers::{
+    bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns, bpf_sk_lookup_udp, bpf_sk_release,
+    bpf_skc_lookup_tcp,
+};
+use core::arch::asm;
+use core::ffi::c_void;
+use core::mem::{size_of, size_of_val, zeroed};
+use nat_common::atomic::Word64;
+use nat_common::counters::COUNTERS;
+use nat_common::link::Link;
+use nat_common::ports::{Endpoint, PortSlot};
+use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use nat_ebpf::Tables;
+use nat_ebpf::mapping::{self, Request};
+use nat_ebpf::tables::InsertError;
+use nat_ebpf::verdict::{Route, Way};
+
+/// What the program was called with.
+pub(crate) enum Context {
+    /// An XDP program.
+    Xdp(*mut xdp_md),
+    /// A traffic-control program.
+    Skb(*mut __sk_buff),
+}
+
+/// Maps and helpers.
+pub(crate) struct Kernel {
+    context: Context,
+}
+
+const AF_INET: u8 = 2;
+const EEXIST: i32 = -17;
+
+impl Kernel {
+    /// For one run of a program.
+    #[inline(always)]
+    pub(crate) const fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    #[inline(always)]
+    fn pointer(&self) -> *mut c_void {
+        match self.context {
+            Context::Xdp(pointer) => pointer.cast(),
+            Context::Skb(pointer) => pointer.cast(),
+        }
+    }
+
+    #[inline(always)]
+    fn ingress_ifindex(&self) -> u32 {
+        // SAFETY: the kernel gave us the context for this run.
+        unsafe {
+            match self.context {
+                Context::Xdp(pointer) => (*pointer).ingress_ifindex,
+                Context::Skb(pointer) => (*pointer).ifindex,
+            }
+        }
+    }
+
+    /// This CPU's value of a counter.
+    #[inline(always)]
+    pub(crate) fn counted(&self, number: u32) -> u64 {
+        let index = opaque(number);
+        match maps::COUNTERS.get(0) {
+            Some(record) if index < COUNTERS => record[index],
+            _ => 0,
+        }
+    }
+}
+
+/// References into maps are `'static`: values are never unmapped while a program runs, and what
+/// changes in them concurrently is atomic.
+impl Tables for Kernel {
+    type Session = &'static Session;
+    type Slot = &'static PortSlot;
+    type Word = &'static Word64;
+
+    #[inline(always)]
+    fn now(&self) -> BootTime {
+        // SAFETY: a helper without arguments.
+        BootTime(unsafe { bpf_ktime_get_boot_ns() })
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Option<&Settings> {
+        maps::SETTINGS.get(0)
+    }
+
+    #[inline(always)]
+    fn session(&self, key: &SessionKey) -> Option<&'static Session> {
+        // SAFETY: see the note on the impl. A preallocated element may be given to another key while
+        // we hold it; the worst is one packet translated by a session that was just deleted.
+        unsafe { maps::SESSIONS.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_session(&self, key: &SessionKey, session: Session) -> Result<(), InsertError> {
+        maps::SESSIONS.insert(key, &session, 0).map_err(|_| InsertError::Full)
+    }
+
+    #[inline(always)]
+    fn remove_session(&self, key: &SessionKey) {
+        let _ = maps::SESSIONS.remove(key);
+    }
+
+    #[inline(always)]
+    fn slot(&self, index: u32) -> Option<&'static PortSlot> {
+        maps::PORTS.get(index)
+    }
+
+    #[inline(always)]
+    fn endpoint(&self, key: &EndpointKey) -> Option<&'static Word64> {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::ENDPOINTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_endpoint(&self, key: &EndpointKey, external: u64) -> Result<(), InsertError> {
+        let value = Word64::new(external);
+        maps::ENDPOINTS.insert(key, &value, BPF_NOEXIST as u64).map_err(|error| match error {
+            EEXIST => InsertError::Exists,
+            _ => InsertError::Full,
+        })
+    }
+
+    #[inline(always)]
+    fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::REMOTES.get(key) }.map(|deadline| BootTime(*deadline))
+    }
+
+    #[inline(always)]
+    fn external_index(&self, addr: NetAddr) -> Option<u32> {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::EXTERNALS.get(&addr) }.copied()
+    }
+
+    #[inline(always)]
+    fn pool_address(&self, index: u32) -> Option<NetAddr> {
+        maps::POOL.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn link(&self, index: u8) -> Option<&Link> {
+        maps::LINKS.get(u32::from(index))
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> Option<&Link> {
+        // SAFETY: see the note on the impl.
+        let index = unsafe { maps::LINK_INDEX.get(&self.ingress_ifindex()) }?;
+        maps::LINKS.get(*index)
+    }
+
+    #[inline(always)]
+    fn route(&self, src: NetAddr, dst: NetAddr) -> Route {
+        self.count(Counter::RouteLookups, 1);
+        Route::from_word(look_up_route(self, src.to_be32(), dst.to_be32()))
+    }
+
+    #[inline(always)]
+    fn local_socket(
+        &self,
+        protocol: Protocol,
+        local: (NetAddr, NetPort),
+        remote: (NetAddr, NetPort),
+    ) -> bool {
+        look_up_socket(self, protocol, &local, &remote)
+    }
+
+    #[inline(always)]
+    fn external_endpoint(&self, request: &Request) -> u64 {
+        let Context::Xdp(pointer) = self.context else { return 0 };
+        let pack =
+            |addr: NetAddr, port: NetPort| u64::from(addr.to_be32()) << 16 | u64::from(port.0);
+        let protocol = (request.protocol as u64) << 48;
+        nat_external_endpoint(
+            pointer,
+            protocol | pack(request.endpoint.addr, request.endpoint.port),
+            pack(request.remote.0, request.remote.1),
+            request.now.0,
+            request.hold.0,
+        )
+    }
+
+    #[inline(always)]
+    fn count(&self, counter: Counter, amount: u64) {
+        if let Some(record) = maps::COUNTERS.get_ptr_mut(0) {
+            // SAFETY: the record is this CPU's own, and programs on it do not interrupt each other.
+            unsafe { (*record)[counter as usize] += amount };
+        }
+    }
+
+    #[inline(always)]
+    fn count_number(&self, number: u32) {
+        let index = opaque(number);
+        if let (Some(record), true) = (maps::COUNTERS.get_ptr_mut(0), index < COUNTERS) {
+            // SAFETY: as for `count`; the index was checked.
+            unsafe { (*record)[index] += 1 };
+        }
+    }
+}
+
+/// A number of which the compiler knows nothing: it would leave out a check of the bounds that it can
+/// prove, and the verifier cannot.
+#[inline(always)]
+fn opaque(number: u32) -> usize {
+    let mut index = number as usize;
+    // SAFETY: no instruction at all.
+    unsafe { asm!("/* {0} */", inout(reg) index, options(nomem, nostack)) };
+    index
+}
+
+/// Finds or makes an external endpoint. Exported, that is global to the verifier, which then checks it
+/// once by itself, and not with its loop over ports for every way that leads to it.
+///
+/// `internal`: protocol, address and port in 16, 32 and 16 bits; `remote`: the same without protocol.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_external_endpoint(
+    ctx: *mut xdp_md,
+    internal: u64,
+    remote: u64,
+    now: u64,
+    hold: u64,
+) -> u64 {
+    let kernel = Kernel::new(Context::Xdp(ctx));
+    let protocol = match internal >> 48 {
+        0 => Protocol::Tcp,
+        1 => Protocol::Udp,
+        _ => Protocol::Icmp,
+    };
+    let (addr, port) = mapping::peer(internal);
+    let request = Request {
+        now: BootTime(now),
+        protocol,
+        endpoint: Endpoint { addr, port },
+        remote: mapping::peer(remote),
+        hold: BootTime(hold),
+    };
+    mapping::external_endpoint(&kernel, &request)
+}
+
+/// Asks the kernel's forwarding table. Not inlined: it needs much stack, for a moment.
+#[inline(never)]
+fn look_up_route(kernel: &Kernel, src: u32, dst: u32) -> u64 {
+    // SAFETY: all-zero is a valid value of this C struct of integers.
+    let mut params: FibParams = unsafe { zeroed() };
+    params.family = AF_INET;
+    params.ifindex = kernel.ingress_ifindex();
+    params.__bindgen_anon_3.ipv4_src = src;
+    params.__bindgen_anon_4.ipv4_dst = dst;
+    // SAFETY: context and parameters are valid for the call, and the length is theirs.
+    let result = unsafe {
+        bpf_fib_lookup(kernel.pointer(), &raw mut params, size_of::<FibParams>() as i32, 0)
+    };
+    let resolved = match result as u32 {
+        BPF_FIB_LKUP_RET_SUCCESS => true,
+        BPF_FIB_LKUP_RET_NO_NEIGH => false,
+        BPF_FIB_LKUP_RET_NOT_FWDED => return Route::new(Way::Local).word(),
+        _ => return Route::new(Way::None).word(),
+    };
+    // SAFETY: see the note on the impl of `Tables`.
+    let Some(link) = (unsafe { maps::LINK_INDEX.get(&params.ifindex) }) else {
+        return Route::new(Way::Elsewhere).word();
+    };
+    let link = *link as u8;
+    if !resolved {
+        return Route::new(Way::Unresolved { link }).word();
+    }
+    let word = |at: usize| u16::from_ne_bytes([params.dmac[at], params.dmac[at + 1]]);
+    Route::new(Way::Link { link, mac: [word(0), word(2), word(4)] }).word()
+}
+
+/// Asks whether a socket of the router would receive a packet. Not inlined, for the same reason.
+#[inline(never)]
+fn look_up_socket(
+    kernel: &Kernel,
+    protocol: Protocol,
+    local: &(NetAddr, NetPort),
+    remote: &(NetAddr, NetPort),
+) -> bool {
+    const CURRENT_NETNS: u64 = u64::MAX;
+    // SAFETY: all-zero is a valid value of this C union of integers.
+    let mut tuple: bpf_sock_tuple = unsafe { zeroed() };
+    // SAFETY: writing integers into the union's IPv4 member, which lies within it.
+    let size = unsafe {
+        let ipv4 = &mut tuple.__bindgen_anon_1.ipv4;
+        ipv4.saddr = remote.0.to_be32();
+        ipv4.daddr = local.0.to_be32();
+        ipv4.sport = remote.1.0;
+        ipv4.dport = local.1.0;
+        size_of_val(ipv4) as u32
+    };
+    // SAFETY: context and tuple are valid for the call; a socket that is found is released.
+    unsafe {
+        let tuple = &raw mut tuple;
+        let socket = match protocol {
+            Protocol::Tcp => bpf_skc_lookup_tcp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),
+            Protocol::Udp => bpf_sk_lookup_udp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),
+            Protocol::Icmp => return false,
+        };
+        if socket.is_null() {
+            return false;
+        }
+        bpf_sk_release(socket.cast());
+    }
+    true
+}

@@ -1,0 +1,9 @@
+//! UPnP control points: `upnpc`, and one that can also misbehave.
+
+pub mod http;
+pub mod soap;
+pub mod ssdp;
+mod upnpc;
+
+pub use soap::Gateway;
+pub use upnpc::{Upnpc, description_url};

@@ -1,0 +1,181 @@
+//! A control point that speaks SOAP to the gateway's WANIPConnection service.
+
+use super::http::{self, Response};
+use super::ssdp;
+use crate::lab::Namespace;
+use anyhow::{Context, Result, ensure};
+use std::fmt::Write as _;
+use std::net::SocketAddrV4;
+
+/// Type of the service in its second version.
+pub const WAN_IP_CONNECTION: &str = "urn:schemas-upnp-org:service:WANIPConnection:2";
+
+/// The gateway as a LAN host knows it from its description.
+#[derive(Debug)]
+pub struct Gateway<'ns> {
+    namespace: &'ns Namespace,
+    /// Where it serves HTTP.
+    pub server: SocketAddrV4,
+    /// URL of the description.
+    pub location: String,
+    /// Path of the control URL of WANIPConnection:2.
+    pub control: String,
+    /// The description.
+    pub description: String,
+}
+
+/// What an action was answered with.
+#[derive(Debug)]
+pub struct Reply(pub Response);
+
+impl Reply {
+    /// The value of an output argument, or of any other element without children.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        element(&self.0.body, name)
+    }
+
+    /// The UPnP error code of a fault.
+    pub fn error_code(&self) -> Option<u16> {
+        self.value("errorCode")?.parse().ok()
+    }
+
+    /// The answer of an action that succeeded.
+    ///
+    /// # Errors
+    /// When it did not.
+    pub fn success(self) -> Result<Self> {
+        ensure!(self.0.status == 200, "HTTP {}: {}", self.0.status, self.0.body);
+        Ok(self)
+    }
+}
+
+impl<'ns> Gateway<'ns> {
+    /// Finds the gateway by SSDP and reads its description.
+    ///
+    /// # Errors
+    /// When none answers, or its description lacks the service.
+    pub fn discover(namespace: &'ns Namespace) -> Result<Self> {
+        let answers = ssdp::search(namespace, WAN_IP_CONNECTION, 1)?;
+        let answer = answers.first().context("no gateway answers M-SEARCH")?;
+        let location = answer.header("location").context("an answer without LOCATION")?.to_owned();
+        let (authority, path) = location
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split_once('/'))
+            .with_context(|| format!("not a URL: {location}"))?;
+        let server = authority.parse().with_context(|| format!("not an endpoint: {authority}"))?;
+        let description = http::get(namespace, server, &format!("/{path}"))?.body;
+        let service = description
+            .split_once(&format!("<serviceType>{WAN_IP_CONNECTION}</serviceType>"))
+            .context("no WANIPConnection:2 in the description")?
+            .1;
+        let control = element(service, "controlURL").context("no controlURL")?.to_owned();
+        Ok(Self { namespace, server, location, control, description })
+    }
+
+    /// Calls an action.
+    ///
+    /// # Errors
+    /// When the exchange fails; a fault is an answer.
+    pub fn call(&self, action: &str, arguments: &[(&str, &str)]) -> Result<Reply> {
+        self.post(action, &envelope(action, arguments))
+    }
+
+    /// Sends `body` as the request of an action.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn post(&self, action: &str, body: &str) -> Result<Reply> {
+        let request =
+            self.request("POST", &self.control, "text/xml; charset=\"utf-8\"", action, body);
+        Ok(Reply(http::exchange(self.namespace, self.server, request.as_bytes())?))
+    }
+
+    /// The bytes of a request.
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        action: &str,
+        body: &str,
+    ) -> String {
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Type: {content_type}\r\nContent-Length: {}\r\n\
+             SOAPAction: \"{WAN_IP_CONNECTION}#{action}\"\r\n\r\n{body}",
+            self.server,
+            body.len()
+        )
+    }
+
+    /// AddPortMapping.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn add(&self, mapping: &Mapping<'_>) -> Result<Reply> {
+        self.call("AddPortMapping", &mapping.arguments())
+    }
+
+    /// AddAnyPortMapping.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub fn add_any(&self, mapping: &Mapping<'_>) -> Result<Reply> {
+        self.call("AddAnyPortMapping", &mapping.arguments())
+    }
+}
+
+/// A port mapping to ask for.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping<'a> {
+    /// Remote host; empty for any.
+    pub remote_host: &'a str,
+    /// External port.
+    pub external_port: &'a str,
+    /// `TCP` or `UDP`.
+    pub protocol: &'a str,
+    /// Address of the internal client.
+    pub client: &'a str,
+    /// Its port.
+    pub internal_port: &'a str,
+    /// Seconds.
+    pub lease: &'a str,
+}
+
+impl<'a> Mapping<'a> {
+    /// The input arguments of AddPortMapping, in the order of the standard.
+    pub fn arguments(&self) -> [(&'static str, &'a str); 8] {
+        [
+            ("NewRemoteHost", self.remote_host),
+            ("NewExternalPort", self.external_port),
+            ("NewProtocol", self.protocol),
+            ("NewInternalPort", self.internal_port),
+            ("NewInternalClient", self.client),
+            ("NewEnabled", "1"),
+            ("NewPortMappingDescription", "nat-tests"),
+            ("NewLeaseDuration", self.lease),
+        ]
+    }
+}
+
+/// The body of a request, with arguments that need no escaping.
+pub fn envelope(action: &str, arguments: &[(&str, &str)]) -> String {
+    let mut inner = String::new();
+    for (name, value) in arguments {
+        // Writing to a String cannot fail.
+        let _ = write!(inner, "<{name}>{value}</{name}>");
+    }
+    format!(
+        "<?xml version=\"1.0\"?>\n\
+         <s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" \
+         s:encodingStyle=\"http://schemas.xmlsoap.org/soap/encoding/\"><s:Body>\
+         <u:{action} xmlns:u=\"{WAN_IP_CONNECTION}\">{inner}</u:{action}>\
+         </s:Body></s:Envelope>"
+    )
+}
+
+/// The text of the first element of that name.
+pub fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    Some(rest.split_once(&format!("</{name}>"))?.0)
+}

@@ -1,0 +1,272 @@
+//! `igd-control` in the lab's router.
+
+use crate::lab::{BpfFs, Finished, Lab, Process};
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::fs::File;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long the daemon may take to serve: it verifies and attaches programs.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long it may take to end after SIGTERM.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The program to test: `$IGD_CONTROL_BIN`, else the workspace's release build.
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
+    let path = match std::env::var_os("IGD_CONTROL_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/release/igd-control"),
+    };
+    path.canonicalize().with_context(|| {
+        let path = path.display();
+        format!("{path} is missing: `cargo xtask build` makes it, or set IGD_CONTROL_BIN")
+    })
+}
+
+/// How the daemon shall run.
+#[derive(Debug)]
+pub struct DaemonBuilder<'lab> {
+    lab: &'lab Lab,
+    binary: Option<PathBuf>,
+    pin_dir: Option<PathBuf>,
+    arguments: Vec<String>,
+}
+
+impl<'lab> DaemonBuilder<'lab> {
+    /// Another program than [`binary`].
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = Some(path.to_owned());
+        self
+    }
+
+    /// Maps and programs outlive the daemon, in `bpffs`.
+    #[must_use]
+    pub fn pinned(mut self, bpffs: &BpfFs<'_>) -> Self {
+        self.pin_dir = Some(bpffs.path().join("igd-control"));
+        self
+    }
+
+    /// One more argument of `igd-control run`.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts it and waits until it says `ready`.
+    ///
+    /// # Errors
+    /// When it does not; the message holds its log.
+    pub fn start(self) -> Result<Daemon<'lab>> {
+        let (binary, socket, mut command) = self.command()?;
+        self.lab.on_wan().arm();
+        let process = Process::spawn(&mut command)?;
+        process.wait_for_line(START_TIMEOUT, says_ready)?;
+        let pinned = self.pin_dir.is_some();
+        Ok(Daemon { lab: self.lab, binary, socket, pinned, process: Some(process) })
+    }
+
+    /// Starts it apart from this process, which it outlives, with its log in a file. Returns the
+    /// process id and the file, once it says `ready`.
+    ///
+    /// # Errors
+    /// When it does not; it has been killed then.
+    pub fn start_detached(self) -> Result<(u32, PathBuf)> {
+        let (_, _, mut command) = self.command()?;
+        let log = self.lab.directory().join("igd-control.log");
+        let file = File::create(&log)?;
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .process_group(0)
+            .spawn()?;
+        let ready = crate::lab::wait_until("the daemon's start", START_TIMEOUT, || {
+            if let Some(status) = child.try_wait()? {
+                bail!("the daemon ended ({status}):\n{}", std::fs::read_to_string(&log)?);
+            }
+            Ok(std::fs::read_to_string(&log)?.lines().any(says_ready))
+        });
+        if let Err(error) = ready {
+            child.kill()?;
+            child.wait()?;
+            return Err(error);
+        }
+        Ok((child.id(), log))
+    }
+
+    fn command(&self) -> Result<(PathBuf, PathBuf, Command)> {
+        let binary = match &self.binary {
+            Some(path) => path.clone(),
+            None => binary()?,
+        };
+        let socket = self.lab.directory().join("control.sock");
+        let mut command = self.lab.router.command(&binary);
+        command.arg("run");
+        for interface in self.lab.lan_interfaces() {
+            command.args(["--lan", interface]);
+        }
+        command.args(["--wan", "wan0"]).arg("--control-socket").arg(&socket);
+        match &self.pin_dir {
+            Some(directory) => command.arg("--pin-dir").arg(directory),
+            None => command.arg("--no-pin"),
+        };
+        command.args(&self.arguments);
+        Ok((binary, socket, command))
+    }
+}
+
+fn says_ready(line: &str) -> bool {
+    line.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| word == "ready")
+}
+
+/// The running daemon. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Daemon<'lab> {
+    lab: &'lab Lab,
+    binary: PathBuf,
+    socket: PathBuf,
+    pinned: bool,
+    process: Option<Process>,
+}
+
+impl<'lab> Daemon<'lab> {
+    /// The daemon on all LAN interfaces of `lab`, with nothing pinned.
+    pub fn builder(lab: &'lab Lab) -> DaemonBuilder<'lab> {
+        DaemonBuilder { lab, binary: None, pin_dir: None, arguments: Vec::new() }
+    }
+
+    /// Starts it like that.
+    ///
+    /// # Errors
+    /// As for [`DaemonBuilder::start`].
+    pub fn start(lab: &'lab Lab) -> Result<Self> {
+        Self::builder(lab).start()
+    }
+
+    /// Asks it on the command line, as `igd-control QUESTION`, for people.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn table(&self, question: &str) -> Result<String> {
+        self.ask(&[question])
+    }
+
+    /// Asks it on the command line, as `igd-control QUESTION --json`.
+    ///
+    /// # Errors
+    /// When the command fails or prints something else than JSON.
+    pub fn json(&self, question: &str) -> Result<Value> {
+        let text = self.ask(&[question, "--json"])?;
+        serde_json::from_str(&text).with_context(|| format!("{question}: not JSON: {text}"))
+    }
+
+    /// `igd-control status`.
+    ///
+    /// # Errors
+    /// As for [`Self::json`].
+    pub fn status(&self) -> Result<Value> {
+        self.json("status")
+    }
+
+    /// `igd-control mappings`.
+    ///
+    /// # Errors
+    /// As for [`Self::json`], and when it is not an array.
+    pub fn mappings(&self) -> Result<Vec<Value>> {
+        self.array("mappings")
+    }
+
+    /// `igd-control sessions`.
+    ///
+    /// # Errors
+    /// As for [`Self::json`], and when it is not an array.
+    pub fn sessions(&self) -> Result<Vec<Value>> {
+        self.array("sessions")
+    }
+
+    /// One value of `igd-control counters`.
+    ///
+    /// # Errors
+    /// As for [`Self::json`], and when there is no such counter.
+    pub fn counter(&self, name: &str) -> Result<u64> {
+        let counters = self.json("counters")?;
+        counters.get(name).and_then(Value::as_u64).with_context(|| format!("no counter {name}"))
+    }
+
+    /// The log so far.
+    pub fn log(&self) -> String {
+        self.process.as_ref().map(Process::printed).unwrap_or_default()
+    }
+
+    /// Stops it by SIGTERM.
+    ///
+    /// # Errors
+    /// When it does not end in time with status 0.
+    pub fn stop(mut self) -> Result<Finished> {
+        self.before_end();
+        let Some(process) = self.process.take() else { bail!("the daemon has ended") };
+        process.signal(Signal::SIGTERM)?;
+        let finished = process.finish(STOP_TIMEOUT)?;
+        ensure!(
+            finished.status.success(),
+            "the daemon ended with {} after SIGTERM:\n{}",
+            finished.status,
+            finished.stderr
+        );
+        Ok(finished)
+    }
+
+    /// Kills it (SIGKILL) and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn kill(mut self) -> Result<()> {
+        self.before_end();
+        let Some(process) = self.process.take() else { bail!("the daemon has ended") };
+        process.signal(Signal::SIGKILL)?;
+        process.finish(STOP_TIMEOUT)?;
+        Ok(())
+    }
+
+    fn array(&self, question: &str) -> Result<Vec<Value>> {
+        match self.json(question)? {
+            Value::Array(items) => Ok(items),
+            other => bail!("{question}: not an array: {other}"),
+        }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Result<String> {
+        let binary = self.binary.to_string_lossy();
+        let socket = self.socket.to_string_lossy();
+        let all = [arguments, &["--control-socket", &socket]].concat();
+        self.lab.router.run(&binary, &all)
+    }
+
+    /// Without pins the kernel's untranslated routing takes over when the daemon ends: nothing that
+    /// the WAN sees from then on is its doing.
+    fn before_end(&self) {
+        if !self.pinned {
+            self.lab.on_wan().disarm();
+        }
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        self.before_end();
+        if self.process.is_some() {
+            // Nobody stopped it, so something has failed.
+            eprintln!("the daemon's log:\n{}", self.log());
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Watching the packets of a namespace.
+
+use super::namespace::Namespace;
+use super::packet::Packet;
+use super::stop::StoppableThread;
+use anyhow::{Result, bail};
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
+};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Room in the socket for packets that wait to be read.
+const RECEIVE_BUFFER: usize = 8 << 20;
+
+/// Packets beyond this many are judged, but not kept.
+const KEPT_PACKETS: usize = 100_000;
+
+#[derive(Debug, Default)]
+struct Seen {
+    packets: Vec<Packet>,
+    leak: Option<Packet>,
+    disarmed: bool,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    seen: Mutex<Seen>,
+    arrived: Condvar,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All packets that pass the interfaces of a namespace, in both directions, from its start on.
+#[derive(Debug)]
+pub struct Capture {
+    shared: Arc<Shared>,
+    thread: StoppableThread,
+}
+
+impl Capture {
+    /// Starts watching. What is sent after this returns is seen.
+    ///
+    /// # Errors
+    /// When no packet socket can be had.
+    pub fn start(namespace: &Namespace) -> Result<Self> {
+        let socket: OwnedFd = namespace.enter(|| {
+            let packets = socket(
+                AddressFamily::Packet,
+                SockType::Raw,
+                SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
+                SockProtocol::EthAll,
+            )?;
+            setsockopt(&packets, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+            Ok::<_, Errno>(packets)
+        })??;
+        let shared = Arc::new(Shared::default());
+        let sink = Arc::clone(&shared);
+        let thread = StoppableThread::spawn(move |stop| {
+            while stop.wait_readable(&socket) {
+                drain(&socket, &sink);
+            }
+        })?;
+        Ok(Self { shared, thread })
+    }
+
+    /// The packets so far that `wanted` takes.
+    pub fn packets(&self, wanted: impl Fn(&Packet) -> bool) -> Vec<Packet> {
+        self.shared.lock().packets.iter().filter(|packet| wanted(packet)).cloned().collect()
+    }
+
+    /// Waits for `count` packets that `wanted` takes, past ones included, and returns all of them.
+    ///
+    /// # Errors
+    /// When `timeout` passes before.
+    pub fn wait_for(
+        &self,
+        what: &str,
+        count: usize,
+        timeout: Duration,
+        wanted: impl Fn(&Packet) -> bool,
+    ) -> Result<Vec<Packet>> {
+        let deadline = Instant::now() + timeout;
+        let mut seen = self.shared.lock();
+        loop {
+            let found: Vec<_> =
+                seen.packets.iter().filter(|packet| wanted(packet)).cloned().collect();
+            if found.len() >= count {
+                return Ok(found);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("{what}: {} of {count} packets were seen within {timeout:?}", found.len());
+            }
+            let waited = self.shared.arrived.wait_timeout(seen, left);
+            seen = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Stops judging sources: the router is about to stop translating.
+    pub(crate) fn disarm(&self) {
+        self.shared.lock().disarmed = true;
+    }
+
+    /// Judges sources again.
+    pub(crate) fn arm(&self) {
+        self.shared.lock().disarmed = false;
+    }
+
+    /// Stops watching, and returns the first packet with a private source or that told a private
+    /// address in an ICMP error: once, since a lab that was finished is dropped, too.
+    pub(super) fn finish(&mut self) -> Option<Packet> {
+        self.thread.stop();
+        self.shared.lock().leak.take()
+    }
+}
+
+fn drain(socket: &OwnedFd, shared: &Shared) {
+    let mut frame = vec![0; 65_536];
+    loop {
+        let length = match recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
+            Ok(length) => length,
+            Err(Errno::EINTR) => continue,
+            Err(_) => return,
+        };
+        let Some(packet) = frame.get(..length).and_then(Packet::parse) else {
+            continue;
+        };
+        let mut seen = shared.lock();
+        if !seen.disarmed && seen.leak.is_none() && packet.tells_private_address() {
+            seen.leak = Some(packet.clone());
+        }
+        if seen.packets.len() < KEPT_PACKETS {
+            seen.packets.push(packet);
+        }
+        drop(seen);
+        shared.arrived.notify_all();
+    }
+}

@@ -1,0 +1,240 @@
+//! Topologies of network namespaces.
+//!
+//! A veth end takes frames that an XDP program redirects into it only while its peer has NAPI: the
+//! peers of the router's ends therefore get `gro on`. And the kernel gives its own packets to a veth
+//! with half a checksum, as no real network card receives them: all ends get `tx off`.
+
+mod bpffs;
+mod capture;
+mod namespace;
+pub mod packet;
+mod process;
+mod server;
+mod stop;
+
+pub use bpffs::BpfFs;
+pub use capture::Capture;
+pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
+pub use process::{Finished, Process};
+pub use server::{TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
+
+use anyhow::{Result, bail, ensure};
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The LAN host.
+pub const LAN_HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+/// The router, seen from the LAN.
+pub const ROUTER_LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+/// The host of the second LAN, which [`LabBuilder::second_lan`] makes.
+pub const SECOND_LAN_HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 2);
+/// The router, seen from the second LAN.
+pub const ROUTER_SECOND_LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 1);
+/// The router's external address. From no prefix for documentation: UPnP clients take those for
+/// private addresses, and the gateway for one that is not connected.
+pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
+/// The WAN host, which is also the router's next hop.
+pub const WAN_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 9);
+/// Another address of the WAN host: a second remote host.
+pub const OTHER_WAN_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 10);
+
+/// A LAN host, the router and a WAN host; the WAN has no way back to the LAN's addresses, so that
+/// nothing untranslated can be answered.
+///
+/// From its start until it is dropped every packet on the WAN is watched: at the first one with a
+/// private source the test fails.
+#[derive(Debug)]
+pub struct Lab {
+    watcher: Capture,
+    /// The LAN host: `eth0`, [`LAN_HOST`].
+    pub lan: Namespace,
+    /// The router: `lan0`, `wan0`, and `lan1` where there is a second LAN.
+    pub router: Namespace,
+    /// The WAN host: `eth0`, [`WAN_HOST`] and [`OTHER_WAN_HOST`].
+    pub wan: Namespace,
+    second_lan: Option<Namespace>,
+    directory: TempDir,
+}
+
+/// How the lab shall look.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LabBuilder {
+    second_lan: bool,
+}
+
+impl LabBuilder {
+    /// With a second LAN on the router's `lan1`, and the host [`SECOND_LAN_HOST`] in it.
+    #[must_use]
+    pub fn second_lan(mut self) -> Self {
+        self.second_lan = true;
+        self
+    }
+
+    /// Builds it.
+    ///
+    /// # Errors
+    /// Without root, or when a tool fails; nothing is left behind then.
+    pub fn build(self) -> Result<Lab> {
+        if !nix::unistd::geteuid().is_root() {
+            bail!("the lab makes network namespaces, which takes root: run this as root");
+        }
+        let prefix = unique_prefix();
+        let lan = Namespace::new(format!("{prefix}-lan"))?;
+        let router = Namespace::new(format!("{prefix}-router"))?;
+        let wan = Namespace::new(format!("{prefix}-wan"))?;
+        router.sysctl("net/ipv4/ip_forward", "1")?;
+        link(&router, "lan0", ROUTER_LAN, &lan, LAN_HOST)?;
+        link(&router, "wan0", EXTERNAL, &wan, WAN_HOST)?;
+        wan.ip(&["address", "add", &format!("{OTHER_WAN_HOST}/24"), "dev", "eth0"])?;
+        lan.ip(&["route", "add", "default", "via", &ROUTER_LAN.to_string()])?;
+        router.ip(&["route", "add", "default", "via", &WAN_HOST.to_string()])?;
+        let second_lan = if self.second_lan {
+            let second = Namespace::new(format!("{prefix}-lan2"))?;
+            link(&router, "lan1", ROUTER_SECOND_LAN, &second, SECOND_LAN_HOST)?;
+            second.ip(&["route", "add", "default", "via", &ROUTER_SECOND_LAN.to_string()])?;
+            Some(second)
+        } else {
+            None
+        };
+        let watcher = Capture::start(&wan)?;
+        let directory = tempfile::Builder::new().prefix(&format!("{prefix}-")).tempdir()?;
+        Ok(Lab { watcher, lan, router, wan, second_lan, directory })
+    }
+}
+
+impl Lab {
+    /// The plain topology.
+    ///
+    /// # Errors
+    /// As for [`LabBuilder::build`].
+    pub fn home() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// For more than the plain topology.
+    pub fn builder() -> LabBuilder {
+        LabBuilder::default()
+    }
+
+    /// The host of the second LAN.
+    ///
+    /// # Errors
+    /// When the lab was built without it.
+    pub fn second_lan(&self) -> Result<&Namespace> {
+        match &self.second_lan {
+            Some(namespace) => Ok(namespace),
+            None => bail!("this lab has no second LAN"),
+        }
+    }
+
+    /// The router's LAN interfaces.
+    pub fn lan_interfaces(&self) -> &'static [&'static str] {
+        if self.second_lan.is_some() { &["lan0", "lan1"] } else { &["lan0"] }
+    }
+
+    /// All packets on the WAN since the lab was built.
+    pub fn on_wan(&self) -> &Capture {
+        &self.watcher
+    }
+
+    /// A directory that goes with the lab.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A BPF filesystem of its own, to be dropped before the lab.
+    ///
+    /// # Errors
+    /// When it cannot be mounted.
+    pub fn bpffs(&self) -> Result<BpfFs<'_>> {
+        BpfFs::mount(self.directory().join("bpf"), &self.watcher)
+    }
+
+    /// The names of its namespaces.
+    pub fn namespaces(&self) -> Vec<&str> {
+        let plain = [&self.lan, &self.router, &self.wan];
+        plain.into_iter().chain(&self.second_lan).map(Namespace::name).collect()
+    }
+
+    /// Ends the lab and tells whether anything private was seen on the WAN.
+    ///
+    /// # Errors
+    /// With the first packet of that kind.
+    pub fn finish(mut self) -> Result<()> {
+        self.verdict()
+    }
+
+    /// Leaves namespaces and directory in place when the guard goes.
+    pub fn keep(&mut self) {
+        self.lan.keep();
+        self.router.keep();
+        self.wan.keep();
+        if let Some(second) = &mut self.second_lan {
+            second.keep();
+        }
+        self.directory.disable_cleanup(true);
+    }
+
+    fn verdict(&mut self) -> Result<()> {
+        match self.watcher.finish() {
+            Some(packet) => bail!("a private address was seen on the WAN: {packet}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if let Err(error) = self.verdict() {
+            eprintln!("{error:#}");
+            // A second panic while one is under way would abort and leave the namespaces behind.
+            assert!(std::thread::panicking(), "{error:#}");
+        }
+    }
+}
+
+/// Waits until `condition` holds, for what tells nobody when it happens. Asks fifty times a second.
+///
+/// # Errors
+/// When it does not hold within `timeout`, or cannot be asked.
+pub fn wait_until(
+    what: &str,
+    timeout: Duration,
+    mut condition: impl FnMut() -> Result<bool>,
+) -> Result<()> {
+    let deadline = Instant::now() + timeout;
+    while !condition()? {
+        ensure!(Instant::now() < deadline, "{what}: not within {timeout:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+fn unique_prefix() -> String {
+    static LABS: AtomicU32 = AtomicU32::new(0);
+    format!("igd{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Joins the router's `interface` with `eth0` of `host`, both with a /24 of the addresses given.
+fn link(
+    router: &Namespace,
+    interface: &str,
+    router_address: Ipv4Addr,
+    host: &Namespace,
+    host_address: Ipv4Addr,
+) -> Result<()> {
+    let pair = ["type", "veth", "peer", "name", "eth0", "netns", host.name()];
+    router.ip(&[&["link", "add", interface], pair.as_slice()].concat())?;
+    for (namespace, interface, address) in
+        [(router, interface, router_address), (host, "eth0", host_address)]
+    {
+        namespace.ip(&["address", "add", &format!("{address}/24"), "dev", interface])?;
+        namespace.run("ethtool", &["-K", interface, "tx", "off"])?;
+        namespace.ip(&["link", "set", interface, "up"])?;
+    }
+    host.run("ethtool", &["-K", "eth0", "gro", "on"])?;
+    Ok(())
+}

@@ -35,6 +35,10 @@ use wan::Wan;
 /// How long the parts may take to end: goodbyes to say, answers to write.
 const STOPPING_TIME: Duration = Duration::from_secs(1);
 
+/// Description of a mapping that was in force before the daemon started: the packet path keeps no
+/// descriptions.
+const RESTORED: &str = "restored";
+
 /// Runs the gateway until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -95,7 +99,14 @@ fn start(
         limits: config.policy.limits(),
         seed: fastrand::u64(..),
     };
-    let gateway = Gateway::new(datapath::now(), &gateway_config, data_path.forwards());
+    let forwards = data_path.forwards();
+    let held = forwards.in_force(datapath::now());
+    let mut gateway = Gateway::new(datapath::now(), &gateway_config, forwards);
+    for forward in &held {
+        if let Err(error) = gateway.adopt(forward, RESTORED) {
+            tracing::warn!(?forward, "a port forward in force has no place in the table: {error}");
+        }
+    }
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
     let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan));
     let insight = Insight {

@@ -137,7 +137,7 @@ impl Forwards {
         }
         let was_open = matches!(slot.state(now), SlotState::Held { owner, leased: true }
             if owner.has(Owner::ANY_REMOTE));
-        let narrower = self.list_remotes(index, &wanted).map_err(full)?;
+        let narrower = self.list_remotes(index, &wanted).map_err(|error| full(&error))?;
         let flags = if listed { Owner::LISTED_REMOTES } else { Owner::ANY_REMOTE };
         if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline()) {
             self.list_remotes(index, &[])?;
@@ -146,7 +146,7 @@ impl Forwards {
         if let Err(error) = self.lead(now, forward, endpoint) {
             let _ = slot.close_forward(now, endpoint);
             self.list_remotes(index, &[])?;
-            return Err(full(error));
+            return Err(full(&error));
         }
         if narrower || (was_open && listed && forward.any_remote.is_none()) {
             self.void_bound_sessions()?;
@@ -172,7 +172,7 @@ fn endpoint_of(forward: &PortForward) -> Endpoint {
     }
 }
 
-fn full(error: anyhow::Error) -> anyhow::Error {
+fn full(error: &anyhow::Error) -> anyhow::Error {
     tracing::warn!(error = format!("{error:#}"), "a table of the packet path takes no more");
     PathError::Full.into()
 }

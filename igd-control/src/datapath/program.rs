@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
-use aya::programs::{SchedClassifier, TcAttachType, Xdp, tc};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, tc};
 use aya::{Ebpf, EbpfLoader};
 use nat_common::maps::{
     self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN,
@@ -39,8 +39,7 @@ const LAYOUT_PREFIX: &str = "layout-";
 /// adopted, and the others are pinned. The flag tells whether sessions were adopted.
 ///
 /// # Errors
-/// When the directory is not on a BPF file system, holds another layout, or the kernel refuses the
-/// program: its verifier's words are in the error.
+/// When the directory is not on a BPF file system, holds another layout, or the kernel refuses the maps.
 pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
@@ -106,7 +105,8 @@ fn layout_folder(pin_dir: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Takes away everything that is pinned in `pin_dir`: the programs detach when their links go.
+/// Takes away what igd-control has pinned in `pin_dir`, of whatever version, and nothing else: the
+/// programs detach when their links go.
 ///
 /// # Errors
 /// When something cannot be removed.
@@ -115,10 +115,11 @@ pub fn unload(pin_dir: &Path) -> Result<()> {
         return Ok(());
     }
     for folder in fs::read_dir(pin_dir)? {
-        let folder = folder?.path();
-        if !folder.is_dir() {
+        let folder = folder?;
+        if !folder.file_name().to_string_lossy().starts_with(LAYOUT_PREFIX) {
             continue;
         }
+        let folder = folder.path();
         // Links first: no program is to run while its maps go.
         let mut pins: Vec<PathBuf> =
             fs::read_dir(&folder)?.map(|pin| Ok(pin?.path())).collect::<Result<_>>()?;
@@ -129,9 +130,11 @@ pub fn unload(pin_dir: &Path) -> Result<()> {
         for pin in pins {
             fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
         }
-        fs::remove_dir(&folder)?;
+        fs::remove_dir(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
-    fs::remove_dir(pin_dir).with_context(|| format!("cannot remove {}", pin_dir.display()))
+    // Others may have pinned something here too.
+    let _ = fs::remove_dir(pin_dir);
+    Ok(())
 }
 
 const LINK_PREFIX: &str = "link-";
@@ -151,15 +154,15 @@ impl Attacher<'_> {
     /// attached.
     ///
     /// # Errors
-    /// The verifier's words.
+    /// The verifier's last words; all of them are in the log at level debug.
     pub fn verify(&mut self) -> Result<()> {
         for name in [PROGRAM_LAN, PROGRAM_WAN] {
             let program: &mut Xdp = program(self.ebpf, name)?;
-            program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
+            program.load().map_err(|error| refused(name, error))?;
         }
         for name in [PROGRAM_NEIGHBOUR, PROGRAM_GUARD] {
             let program: &mut SchedClassifier = program(self.ebpf, name)?;
-            program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
+            program.load().map_err(|error| refused(name, error))?;
         }
         Ok(())
     }
@@ -252,9 +255,24 @@ impl Attacher<'_> {
     }
 }
 
+/// One line instead of the verifier's whole report.
+fn refused(name: &str, error: ProgramError) -> anyhow::Error {
+    let ProgramError::LoadError { io_error, verifier_log } = error else {
+        return anyhow::Error::from(error).context(format!("cannot load the program {name}"));
+    };
+    let report = verifier_log.to_string();
+    tracing::debug!(program = name, "the verifier's report:\n{report}");
+    let statistics = ["processed ", "verification time", "stack depth"];
+    let telling = |line: &&str| {
+        !line.trim().is_empty() && !statistics.iter().any(|prefix| line.starts_with(prefix))
+    };
+    let last = report.lines().rfind(telling).unwrap_or("no report");
+    anyhow!("the kernel refuses the program {name}: {io_error}: {last}")
+}
+
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
-    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
     let program = ebpf.program_mut(name).ok_or_else(|| anyhow!("there is no program {name}"))?;
     Ok(program.try_into()?)
@@ -280,7 +298,7 @@ fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
 }
 
 /// A pinned link whose interface is gone is of no use.
-fn forget(pin: Option<&Path>, error: &aya::programs::ProgramError) {
+fn forget(pin: Option<&Path>, error: &ProgramError) {
     let Some(pin) = pin else { return };
     let reason = chain(error);
     tracing::info!(pin = %pin.display(), reason, "a pinned link is dead: attaching anew");

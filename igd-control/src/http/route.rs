@@ -7,7 +7,7 @@ use crate::{
 };
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    HeaderMap, Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode, Version,
     body::{Body, Bytes},
     header::{self, HeaderName, HeaderValue},
 };
@@ -58,6 +58,8 @@ impl Refusal {
 
 const WRONG_HOST: Refusal =
     Refusal::new(StatusCode::FORBIDDEN, "the host is not this gateway's address");
+const NO_HOST: Refusal =
+    Refusal::new(StatusCode::BAD_REQUEST, "an HTTP/1.1 request needs a Host header");
 const WEB_PAGE: Refusal =
     Refusal::new(StatusCode::FORBIDDEN, "web pages cannot control this gateway");
 const NOTHING_HERE: Refusal = Refusal::new(StatusCode::NOT_FOUND, "nothing lies here");
@@ -97,6 +99,10 @@ fn place<S: Site, B>(
     local: SocketAddrV4,
     request: &Request<B>,
 ) -> Result<Place, Refusal> {
+    // RFC 9112 3.2; older control points speak HTTP/1.0.
+    if request.version() == Version::HTTP_11 && !request.headers().contains_key(header::HOST) {
+        return Err(NO_HOST);
+    }
     if !host::is_for(*local.ip(), request.uri(), request.headers()) {
         return Err(WRONG_HOST);
     }

@@ -73,7 +73,9 @@ async fn exchange(request: impl AsRef<[u8]>) -> String {
 
 fn post(headers: &str, body: &str) -> String {
     let length = body.len();
-    format!("POST /control HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}")
+    format!(
+        "POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\n{headers}Content-Length: {length}\r\n\r\n{body}"
+    )
 }
 
 #[tokio::test]
@@ -126,7 +128,7 @@ async fn an_action_reaches_the_gateway_with_its_name_and_body() {
 #[tokio::test]
 async fn chunks_and_expectations_are_understood() {
     let answer = exchange(
-        "POST /control HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n\
+        "POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n\
          3\r\n<do\r\n2\r\n/>\r\n0\r\n\r\n",
     )
     .await;
@@ -137,17 +139,26 @@ async fn chunks_and_expectations_are_understood() {
 
 #[tokio::test]
 async fn a_wrong_path_or_method_is_told_apart() {
-    assert!(exchange("GET / HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 404 "));
+    assert!(
+        exchange("GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n").await.starts_with("HTTP/1.1 404 ")
+    );
     for (request, allowed) in [
-        ("POST /root.xml HTTP/1.1\r\nContent-Length: 0\r\n\r\n", "Allow: GET, HEAD\r\n"),
-        ("GET /control HTTP/1.1\r\n\r\n", "Allow: POST\r\n"),
-        ("M-POST /control HTTP/1.1\r\n\r\n", "Allow: POST\r\n"),
-        ("GET /events HTTP/1.1\r\n\r\n", "Allow: SUBSCRIBE, UNSUBSCRIBE\r\n"),
+        (
+            "POST /root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 0\r\n\r\n",
+            "Allow: GET, HEAD\r\n",
+        ),
+        ("GET /control HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: POST\r\n"),
+        ("M-POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: POST\r\n"),
+        ("GET /events HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: SUBSCRIBE, UNSUBSCRIBE\r\n"),
     ] {
         let answer = exchange(request).await;
         assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains(allowed), "{answer}");
     }
-    assert!(exchange("SUBSCRIBE /events HTTP/1.1\r\n\r\n").await.starts_with("HTTP/1.1 501 "));
+    assert!(
+        exchange("SUBSCRIBE /events HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 501 ")
+    );
 }
 
 #[tokio::test]
@@ -159,6 +170,10 @@ async fn a_request_for_another_host_is_refused() {
     }
     let absolute = "GET http://evil.example/root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n";
     assert!(exchange(absolute).await.starts_with("HTTP/1.1 403 "));
+    let none = exchange("GET /root.xml HTTP/1.1\r\n\r\n").await;
+    assert!(none.starts_with("HTTP/1.1 400 "), "{none}");
+    let old = exchange("GET /root.xml HTTP/1.0\r\n\r\n").await;
+    assert!(old.starts_with("HTTP/1.0 200 "), "{old}");
     let twice = "GET /root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\nHost: evil.example\r\n\r\n";
     assert!(!exchange(twice).await.starts_with("HTTP/1.1 200 "));
 }
@@ -188,7 +203,8 @@ async fn a_body_over_the_limit_is_refused() {
     let answer = exchange(post("", &format!("{longest}x"))).await;
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
-    let endless = "POST /control HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned()
+    let endless = "POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        .to_owned()
         + &format!("1000\r\n{}\r\n", "x".repeat(0x1000)).repeat(1100);
     assert!(exchange(endless).await.starts_with("HTTP/1.1 413 "));
 }
@@ -196,8 +212,8 @@ async fn a_body_over_the_limit_is_refused() {
 #[tokio::test]
 async fn a_body_that_is_announced_too_large_is_not_waited_for() {
     for request in [
-        "POST /control HTTP/1.1\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n",
-        "POST /control HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n",
+        "POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 65537\r\nExpect: 100-continue\r\n\r\n",
+        "POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 18446744073709551615\r\n\r\n",
     ] {
         let mut client = client();
         client.stream.write_all(request.as_bytes()).await.unwrap();
@@ -225,7 +241,10 @@ async fn garbage_is_refused() {
 #[tokio::test]
 async fn a_body_that_ends_early_is_refused() {
     let Client { mut stream, site, trigger: _trigger, .. } = client();
-    stream.write_all(b"POST /control HTTP/1.1\r\nContent-Length: 9\r\n\r\n<do").await.unwrap();
+    stream
+        .write_all(b"POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 9\r\n\r\n<do")
+        .await
+        .unwrap();
     stream.shutdown().await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -237,8 +256,11 @@ async fn a_body_that_ends_early_is_refused() {
 async fn a_request_that_does_not_come_in_time_is_ended() {
     for (part, time) in [
         ("", limits::HEADER_TIME),
-        ("GET /root.xml HTTP/1.1\r\nHo", limits::HEADER_TIME),
-        ("POST /control HTTP/1.1\r\nContent-Length: 9\r\n\r\n<do", limits::BODY_TIME),
+        ("GET /root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\nHo", limits::HEADER_TIME),
+        (
+            "POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 9\r\n\r\n<do",
+            limits::BODY_TIME,
+        ),
     ] {
         let mut client = client();
         let start = Instant::now();
@@ -253,7 +275,7 @@ async fn a_request_that_does_not_come_in_time_is_ended() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_ends_with_the_daemon() {
     let Client { mut stream, served, trigger, .. } = client();
-    stream.write_all(b"GET /root.xml HTTP/1.1\r\n\r\n").await.unwrap();
+    stream.write_all(b"GET /root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n").await.unwrap();
     let mut first = [0; 1];
     stream.read_exact(&mut first).await.unwrap();
     drop(trigger);

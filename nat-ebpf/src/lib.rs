@@ -2,9 +2,9 @@
 //!
 //! Everything here is generic over [`Frame`] (the packet's bytes) and [`Tables`] (maps, clock, routes)
 //! and has neither `unsafe` nor system calls. The XDP program (`src/xdp`) binds it to packet memory
-//! and BPF maps; [`host`] binds it to byte slices and hash maps, so that tests run the same code.
+//! and BPF maps; `host` (a feature) binds it to byte slices and hash maps, so that tests run the same code.
 //!
-//! A packet's way: [`parse`] finds the flow's five-tuple; [`process`] looks up its session, or has
+//! A packet's way: [`parse`] finds the flow's five-tuple; [`process()`] looks up its session, or has
 //! [`open`] make one, for which [`mapping`] finds the external port; [`track`] follows TCP and keeps
 //! the deadlines; [`rewrite`] changes the headers; the [`Verdict`] says what becomes of the packet.
 #![cfg_attr(not(any(test, feature = "host")), no_std)]

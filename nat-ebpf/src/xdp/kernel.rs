@@ -1,4 +1,5 @@
 //! The kernel's side of the pipeline: maps, clock, routes and sockets through BPF helpers.
+#![allow(clippy::indexing_slicing, reason = "constant or checked; the verifier refuses all else")]
 
 use crate::maps;
 use aya_ebpf::bindings::{
@@ -147,7 +148,7 @@ impl Tables for Kernel {
     #[inline(always)]
     fn external_index(&self, addr: NetAddr) -> Option<u32> {
         // SAFETY: see the note on the impl.
-        unsafe { maps::EXTERNALS.get(&addr) }.copied()
+        unsafe { maps::EXTERNALS.get(addr) }.copied()
     }
 
     #[inline(always)]
@@ -163,7 +164,7 @@ impl Tables for Kernel {
     #[inline(always)]
     fn ingress(&self) -> Option<&Link> {
         // SAFETY: see the note on the impl.
-        let index = unsafe { maps::LINK_INDEX.get(&self.ingress_ifindex()) }?;
+        let index = unsafe { maps::LINK_INDEX.get(self.ingress_ifindex()) }?;
         maps::LINKS.get(*index)
     }
 
@@ -276,7 +277,7 @@ fn look_up_route(kernel: &Kernel, src: u32, dst: u32) -> u64 {
         _ => return Route::new(Way::None).word(),
     };
     // SAFETY: see the note on the impl of `Tables`.
-    let Some(link) = (unsafe { maps::LINK_INDEX.get(&params.ifindex) }) else {
+    let Some(link) = (unsafe { maps::LINK_INDEX.get(params.ifindex) }) else {
         return Route::new(Way::Elsewhere).word();
     };
     let link = *link as u8;

@@ -2,12 +2,9 @@
 //! and redirect.
 #![no_std]
 #![no_main]
+#![allow(clippy::needless_pass_by_value, reason = "the program macros pass contexts by value")]
 #![feature(asm_experimental_arch)]
-#![allow(
-    missing_docs,
-    unreachable_pub,
-    reason = "the program macros make functions without documentation"
-)]
+#![allow(missing_docs, reason = "the program macros make functions without documentation")]
 
 mod kernel;
 mod maps;

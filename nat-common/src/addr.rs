@@ -46,6 +46,14 @@ impl NetAddr {
         self.octets()[0] >= 224
     }
 
+    /// What no packet that is routed may have as its source (RFC 1812 5.3.7): unspecified, loopback,
+    /// multicast, reserved.
+    #[inline(always)]
+    pub const fn is_no_source(self) -> bool {
+        let first = self.octets()[0];
+        first == 0 || first == 127 || first >= 224
+    }
+
     /// 0.0.0.0.
     #[inline(always)]
     pub const fn is_unspecified(self) -> bool {

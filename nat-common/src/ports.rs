@@ -248,14 +248,10 @@ impl PortSlot {
         }
     }
 
-    /// Ends what sessions hold, if it would last beyond `until`. A port forward stays. For user space,
-    /// when an external address goes away and its sessions with it.
-    pub fn let_go(&self, until: BootTime) {
-        let hold = self.hold.get();
-        if hold & CLAIMING == 0 && hold >> 1 > until.0 {
-            // Whoever has claimed or prolonged it meanwhile keeps it.
-            let _ = self.hold.replace(hold, pack(until));
-        }
+    /// Ends what sessions hold at `until`, if that is earlier and the hold is still the one that was
+    /// `observed`: whoever has claimed or prolonged the slot since keeps it. Tells whether it did.
+    pub fn shorten(&self, observed: BootTime, until: BootTime) -> bool {
+        until < observed && self.hold.replace(pack(observed), pack(until)).is_ok()
     }
 
     /// When the lease ends; `BootTime(0)` when there is none.

@@ -114,6 +114,9 @@ impl Opening<'_> {
     #[inline(always)]
     fn plan_outwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
         let flow = self.flow;
+        if flow.src.0.is_no_source() {
+            return Err(Verdict::drop(Counter::DropMalformed));
+        }
         if tables.external_index(flow.src.0).is_some() {
             return Err(Verdict::drop(Counter::DropSpoofed));
         }
@@ -138,6 +141,9 @@ impl Opening<'_> {
     #[inline(always)]
     fn plan_inwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
         let flow = self.flow;
+        if flow.src.0.is_no_source() {
+            return Err(Verdict::drop(Counter::DropMalformed));
+        }
         match tables.external_index(flow.dst.0) {
             None => return Err(not_ours(tables, flow.src.0, flow.dst.0)),
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),

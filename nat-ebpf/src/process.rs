@@ -38,7 +38,8 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
     let now = tables.now();
     let key = flow.key(side);
     if let Some(session) = tables.session(&key)
-        && track::is_live(&session, settings, now)
+        && (track::is_live(&session, settings, now)
+            || track::revalidate(tables, settings, now, &key, &session))
     {
         let packet = Packet { ip: &ip, flow: &flow, key: &key, settings, now };
         return packet.forward(frame, tables, &session, None);

@@ -88,6 +88,79 @@ pub fn follow<T: Tables>(
     }
 }
 
+/// What a session stands on.
+struct Base {
+    /// The slot of its external port.
+    index: u32,
+    /// The internal client that the slot belongs to.
+    client: Endpoint,
+    remote: NetAddr,
+    /// The key of the session's other half.
+    other: SessionKey,
+}
+
+impl Base {
+    #[inline(always)]
+    fn of<T: Tables>(tables: &T, key: &SessionKey, session: &Session) -> Option<Self> {
+        let hairpin = session.control.get() & control::HAIRPIN != 0;
+        let (side, client, external, remote) = match key.side() {
+            Side::Lan => (
+                // With a hairpin the other half's packets are seen in the LAN too.
+                if hairpin { Side::Lan } else { Side::Wan },
+                (key.src, key.src_port),
+                (session.new_src, session.new_src_port),
+                session.new_dst,
+            ),
+            Side::Wan => (
+                Side::Lan,
+                (session.new_dst, session.new_dst_port),
+                (key.dst, key.dst_port),
+                key.src,
+            ),
+        };
+        let pool_index = tables.external_index(external.0)?;
+        Some(Self {
+            index: slot_index(pool_index, key.protocol(), external.1.get()),
+            client: Endpoint { addr: client.0, port: client.1 },
+            remote,
+            other: session.reverse_key(side, key.protocol()),
+        })
+    }
+}
+
+/// Whether a session that is bound to a port forward, and void because some forward went away, still
+/// has its own. If so it counts again: it must not be opened anew by an answer of the internal client,
+/// for that would open the port by the filtering policy too.
+#[inline(never)]
+pub fn revalidate<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    now: BootTime,
+    key: &SessionKey,
+    session: &Session,
+) -> bool {
+    let bound = session.control.get() & control::BOUND_TO_FORWARD != 0;
+    if !bound || session.deadline.get() <= now.0 {
+        return false;
+    }
+    let Some(base) = Base::of(tables, key, session) else { return false };
+    let Some(slot) = tables.slot(base.index) else { return false };
+    let SlotState::Held { owner, leased: true } = slot.state(now) else { return false };
+    let until = lease(tables, base.index, &slot, owner, base.remote);
+    if owner.endpoint() != base.client || until <= now {
+        return false;
+    }
+    let Some(other) = tables.session(&base.other) else { return false };
+    for half in [session, &other] {
+        if half.deadline.get() > until.0 {
+            half.deadline.set(until.0);
+        }
+        half.control.keep_bits((1 << control::GENERATION_SHIFT) - 1);
+        half.control.set_bits(u64::from(settings.forward_generation) << control::GENERATION_SHIFT);
+    }
+    true
+}
+
 /// A change of both halves of a session: rare, so it may look things up.
 struct Update {
     now: BootTime,
@@ -97,48 +170,24 @@ struct Update {
 }
 
 impl Update {
-    /// Not inlined: see [`crate::open::session`].
+    /// Not inlined: see [`crate::open`].
     #[inline(never)]
     fn apply<T: Tables>(&self, tables: &T, key: &SessionKey, session: &Session) {
-        let protocol = key.protocol();
-        let bits = session.control.get();
-        // Where the other half's packets are seen: with a hairpin, in the LAN too.
-        let other_side = match key.side() {
-            Side::Lan if bits & control::HAIRPIN == 0 => Side::Wan,
-            _ => Side::Lan,
-        };
-        let (client, external) = match key.side() {
-            Side::Lan => ((key.src, key.src_port), (session.new_src, session.new_src_port)),
-            Side::Wan => ((session.new_dst, session.new_dst_port), (key.dst, key.dst_port)),
-        };
-        let Some(pool_index) = tables.external_index(external.0) else {
-            return;
-        };
-        let index = slot_index(pool_index, protocol, external.1.get());
-        let Some(slot) = tables.slot(index) else {
-            return;
-        };
-        let endpoint = Endpoint { addr: client.0, port: client.1 };
-
+        let Some(base) = Base::of(tables, key, session) else { return };
+        let Some(slot) = tables.slot(base.index) else { return };
         let mut deadline = self.deadline;
-        if bits & control::BOUND_TO_FORWARD != 0 {
-            let remote = match key.side() {
-                Side::Lan => session.new_dst,
-                Side::Wan => key.src,
-            };
-            let SlotState::Held { owner, .. } = slot.state(self.now) else {
-                return;
-            };
-            let lease = lease(tables, index, &slot, owner, remote);
+        if session.control.get() & control::BOUND_TO_FORWARD != 0 {
+            let SlotState::Held { owner, .. } = slot.state(self.now) else { return };
+            let lease = lease(tables, base.index, &slot, owner, base.remote);
             deadline = if lease < deadline { lease } else { deadline };
         }
         // First the port, then the session: a live session's port is never free.
-        if slot.extend(self.now, endpoint, deadline).is_err() {
+        if slot.extend(self.now, base.client, deadline).is_err() {
             session.deadline.set(0);
             return;
         }
         self.write(session, deadline);
-        match tables.session(&session.reverse_key(other_side, protocol)) {
+        match tables.session(&base.other) {
             Some(other) => self.write(&other, deadline),
             // Half a session is none: the next packet makes both halves anew.
             None => session.deadline.set(0),

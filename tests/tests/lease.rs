@@ -13,6 +13,15 @@ use std::time::{Duration, Instant};
 const LEASE: Duration = Duration::from_secs(4);
 const PORT: SocketAddrV4 = SocketAddrV4::new(EXTERNAL, 6000);
 
+const MAPPING: Mapping<'static> = Mapping {
+    remote_host: "",
+    external_port: "6000",
+    protocol: "UDP",
+    client: "192.168.77.2",
+    internal_port: "5600",
+    lease: "3600",
+};
+
 /// Maps UDP and TCP, calls `meanwhile`, and checks that both close when their lease ends.
 fn lease_ends(lab: &Lab, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     let _servers = (
@@ -20,18 +29,10 @@ fn lease_ends(lab: &Lab, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
         UdpReflector::start(&lab.lan, "192.168.77.2:5600")?,
     );
     let gateway = Gateway::discover(&lab.lan)?;
-    let mapping = Mapping {
-        remote_host: "",
-        external_port: "6000",
-        protocol: "TCP",
-        client: "192.168.77.2",
-        internal_port: "5600",
-        lease: "4",
-    };
-    gateway.add(&mapping)?.success()?;
+    gateway.add(&Mapping { lease: "4", protocol: "TCP", ..MAPPING })?.success()?;
     let mut stream = lab.wan.tcp_connect(PORT)?;
     let asked = Instant::now();
-    gateway.add(&Mapping { protocol: "UDP", ..mapping })?.success()?;
+    gateway.add(&Mapping { lease: "4", ..MAPPING })?.success()?;
     let answered = Instant::now();
     meanwhile()?;
 
@@ -80,11 +81,56 @@ fn a_new_daemon_takes_over_what_a_killed_one_left() -> Result<()> {
 
     let daemon = Daemon::builder(&lab).pinned(&bpffs).start()?;
     let seen = udp_seen_as(&socket, server)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    gateway.add(&MAPPING)?.success()?;
+    gateway.add(&Mapping { external_port: "6001", remote_host: "11.22.33.9", ..MAPPING })?;
     daemon.kill()?;
     assert_eq!(udp_seen_as(&socket, server)?, seen, "the killed daemon's session goes on");
     let daemon = Daemon::builder(&lab).pinned(&bpffs).start()?;
     assert_eq!(udp_seen_as(&socket, server)?, seen, "and under a new daemon");
+
+    let listed: Vec<_> = daemon.mappings()?.iter().map(|mapping| mapping.to_string()).collect();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(listed.iter().any(|mapping| mapping.contains("11.22.33.9")), "{listed:?}");
+    let named = [("NewRemoteHost", ""), ("NewExternalPort", "6000"), ("NewProtocol", "UDP")];
+    let gateway = Gateway::discover(&lab.lan)?;
+    gateway.call("DeletePortMapping", &named)?.success()?;
+    assert_eq!(daemon.mappings()?.len(), 1, "a mapping of the former daemon can be deleted");
     daemon.stop()?;
     drop(bpffs);
+    lab.finish()
+}
+
+/// An answer of the internal client after another forward went away must not count as a new outgoing
+/// flow: it would keep the port open beyond its lease.
+#[test]
+fn a_forward_that_goes_away_does_not_touch_the_sessions_of_another() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    gateway.add(&MAPPING)?.success()?;
+    let other = Mapping { external_port: "6001", internal_port: "5601", ..MAPPING };
+    gateway.add(&other)?.success()?;
+
+    let server = lab.lan.udp("192.168.77.2:5600")?;
+    let client = lab.wan.udp("11.22.33.9:0")?;
+    client.send_to(b"hello", PORT)?;
+    let mut buffer = [0; 16];
+    let (_, caller) = server.recv_from(&mut buffer)?;
+
+    let named = [("NewRemoteHost", ""), ("NewExternalPort", "6001"), ("NewProtocol", "UDP")];
+    gateway.call("DeletePortMapping", &named)?.success()?;
+    server.send_to(b"answer", caller)?;
+    let (length, from) = client.recv_from(&mut buffer)?;
+    assert_eq!((&buffer[..length], from), (b"answer".as_slice(), PORT.into()));
+
+    let sessions = daemon.sessions()?;
+    let opened: Vec<_> = sessions
+        .iter()
+        .filter(|session| session["internal"] == "192.168.77.2:5600")
+        .map(|session| session["opened"].clone())
+        .collect();
+    assert_eq!(opened, ["outside"]);
+    daemon.stop()?;
     lab.finish()
 }

@@ -49,7 +49,7 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
         let after = after.map(|addr| addr.to_string());
         tracing::info!(before, after, "the external address has changed");
         for slot in shared.maps.ports.slots() {
-            slot.let_go(BootTime(0));
+            slot.shorten(slot.hold(), BootTime(0));
         }
     }
     let (pool, others) = addresses.split_at(addresses.len().min(1));
@@ -111,7 +111,7 @@ pub(super) async fn sweep_regularly(shared: Arc<Shared>) {
         let swept = tokio::task::spawn_blocking(move || sweep::sweep(&shared)).await;
         match swept {
             Ok(Ok(swept)) if swept != sweep::Swept::default() => {
-                tracing::debug!(swept.sessions, swept.endpoints, "swept");
+                tracing::debug!(swept.sessions, swept.endpoints, swept.ports, "swept");
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot sweep"),

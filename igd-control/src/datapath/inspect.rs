@@ -2,6 +2,7 @@
 
 use super::{LinkView, SessionView, Shared};
 use anyhow::Result;
+use nat_common::ports::{Endpoint, SlotState, slot_index};
 use nat_common::session::{SessionKey, SessionRecord, Side, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -36,7 +37,7 @@ impl Inspector {
         let mut chunks = self.shared.maps.sessions();
         while let Some(chunk) = chunks.next_chunk()? {
             for (key, record) in chunk {
-                if is_live(record, &settings, now)
+                if is_live(&self.shared, key, record, &settings, now)
                     && let Some(view) = view(key, record, now)
                 {
                     each(view);
@@ -58,11 +59,30 @@ impl Inspector {
 }
 
 /// Whether the packet path still honours a session.
-pub(super) fn is_live(record: &SessionRecord, settings: &Settings, now: BootTime) -> bool {
-    let bound = record.control & control::BOUND_TO_FORWARD != 0;
-    let wanted = if bound { settings.forward_generation } else { settings.nat_generation };
+fn is_live(
+    shared: &Shared,
+    key: &SessionKey,
+    record: &SessionRecord,
+    settings: &Settings,
+    now: BootTime,
+) -> bool {
+    if record.deadline() <= now {
+        return false;
+    }
     let generation = record.control >> control::GENERATION_SHIFT;
-    generation == u64::from(wanted) && record.deadline() > now
+    if record.control & control::BOUND_TO_FORWARD == 0 {
+        return generation == u64::from(settings.nat_generation);
+    }
+    // Void after any forward went away, until its next packet finds that its own is still there.
+    let (port, client) = match key.side() {
+        Side::Lan => (record.new_src_port, (key.src, key.src_port)),
+        Side::Wan => (key.dst_port, (record.new_dst, record.new_dst_port)),
+    };
+    generation == u64::from(settings.forward_generation)
+        || shared.maps.ports.slot(slot_index(0, key.protocol(), port.get())).is_some_and(|slot| {
+            matches!(slot.state(now), SlotState::Held { owner, leased: true }
+                if owner.endpoint() == Endpoint { addr: client.0, port: client.1 })
+        })
 }
 
 /// A session from the half that its internal client's packets use; `None` for the other half.

@@ -81,6 +81,18 @@ fn only_the_owner_can_extend() {
 }
 
 #[test]
+fn a_hold_is_shortened_only_as_it_was_observed() {
+    let slot = PortSlot::default();
+    slot.claim(T0, Owner::new(endpoint(1, 1), 0), T0.plus_secs(100)).unwrap();
+    let observed = slot.hold();
+    assert!(!slot.shorten(observed, T0.plus_secs(200)), "that would prolong it");
+    slot.extend(T0, endpoint(1, 1), T0.plus_secs(110)).unwrap();
+    assert!(!slot.shorten(observed, T0.plus_secs(5)), "it was prolonged meanwhile");
+    assert!(slot.shorten(slot.hold(), T0.plus_secs(5)));
+    assert_eq!(slot.state(T0.plus_secs(5)), SlotState::Free);
+}
+
+#[test]
 fn of_many_claimers_at_once_exactly_one_wins() {
     const ROUNDS: u64 = 2_000;
     let slots: Vec<PortSlot> = (0..ROUNDS).map(|_| PortSlot::default()).collect();

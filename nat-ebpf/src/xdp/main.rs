@@ -10,7 +10,7 @@ mod kernel;
 mod maps;
 mod memory;
 
-use aya_ebpf::bindings::{TC_ACT_OK, TC_ACT_SHOT, xdp_action};
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh, bpf_xdp_adjust_meta};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -22,6 +22,9 @@ use memory::{Memory, read};
 use nat_common::session::Side;
 use nat_common::{Counter, NetAddr};
 use nat_ebpf::{Decision, Tables, guard, process};
+
+/// A traffic-control program that has nothing to say: others on the same hook have their turn.
+const NEXT: i32 = TC_ACT_UNSPEC;
 
 /// For LAN interfaces.
 #[xdp]
@@ -112,12 +115,12 @@ pub fn nat_neighbour(ctx: TcContext) -> i32 {
     // SAFETY: the kernel gave us the context, and the verifier turns these into bounded pointers.
     let (start, end) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
     if start + SIZE > end {
-        return TC_ACT_OK;
+        return NEXT;
     }
     // SAFETY: the bounds were checked above; metadata is aligned to four bytes.
     let note = unsafe { (start as *const HandOver).read() };
     if note.mark != HAND_OVER {
-        return TC_ACT_OK;
+        return NEXT;
     }
     // SAFETY: no parameters are given, so the helper reads none.
     unsafe { bpf_redirect_neigh(note.ifindex, null_mut(), 0, 0) as i32 }
@@ -140,7 +143,7 @@ pub fn wan_guard(ctx: TcContext) -> i32 {
             None => return TC_ACT_SHOT,
         }
     }
-    if guard::may_leave(&kernel, ethertype, source) { TC_ACT_OK } else { TC_ACT_SHOT }
+    if guard::may_leave(&kernel, ethertype, source) { NEXT } else { TC_ACT_SHOT }
 }
 
 #[panic_handler]

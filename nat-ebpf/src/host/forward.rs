@@ -1,0 +1,121 @@
+//! Port forwards, written into the tables as the daemon writes them.
+
+use super::HostTables;
+use crate::Tables;
+use nat_common::ports::{Endpoint, InUse, Owner, PortSlot, SlotState, slot_index};
+use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
+use nat_common::{BootTime, NetAddr, NetPort, Protocol};
+
+/// A port forward on the first address of the pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// External port.
+    pub port: u16,
+    /// The internal client.
+    pub client: Endpoint,
+    /// For how long every remote host is let in, seconds; `None`: not every one.
+    pub any_remote: Option<u64>,
+    /// Remote hosts that are let in, each for so many seconds.
+    pub remotes: Vec<(NetAddr, u64)>,
+}
+
+impl Forward {
+    /// The slot of its port.
+    pub fn slot_index(&self) -> u32 {
+        slot_index(0, self.protocol, self.port)
+    }
+
+    /// The key of its client in the endpoint index.
+    pub fn endpoint_key(&self) -> EndpointKey {
+        EndpointKey::new(self.protocol, self.client.addr, self.client.port)
+    }
+
+    /// Its port as the endpoint index holds it.
+    pub fn external(&self) -> ExternalEndpoint {
+        ExternalEndpoint { port: NetPort::new(self.port), pool_index: 0 }
+    }
+
+    /// The remote hosts for the remotes map, opened at `now`: where some are listed, everybody is
+    /// listed with them as 0.0.0.0.
+    pub fn listed(&self, now: BootTime) -> Vec<(RemoteKey, BootTime)> {
+        if self.remotes.is_empty() {
+            return Vec::new();
+        }
+        let any = self.any_remote.map(|seconds| (NetAddr::UNSPECIFIED, seconds));
+        let entry = |(remote, seconds)| {
+            (RemoteKey { slot: self.slot_index(), remote }, now.plus_secs(seconds))
+        };
+        self.remotes.iter().copied().chain(any).map(entry).collect()
+    }
+
+    /// The flags of its slot's owner.
+    pub fn flags(&self) -> u64 {
+        if self.remotes.is_empty() { Owner::ANY_REMOTE } else { Owner::LISTED_REMOTES }
+    }
+
+    /// When it ends for the last remote host, opened at `now`.
+    pub fn deadline(&self, now: BootTime) -> BootTime {
+        let listed = self.remotes.iter().map(|(_, seconds)| *seconds);
+        now.plus_secs(listed.chain(self.any_remote).max().unwrap_or(0))
+    }
+}
+
+impl HostTables {
+    /// Opens a port forward.
+    ///
+    /// # Errors
+    /// [`InUse`] when the port belongs to another internal endpoint.
+    pub fn open_forward(&self, forward: &Forward) -> Result<(), InUse> {
+        let now = self.now();
+        let slot = self.slot(forward.slot_index()).ok_or(InUse)?;
+        slot.open_forward(now, forward.client, forward.flags(), forward.deadline(now))?;
+        for (key, until) in forward.listed(now) {
+            self.set_remote(key, until);
+        }
+        let key = forward.endpoint_key();
+        let led = self.endpoint(&key).is_some_and(|external| {
+            let external = ExternalEndpoint::unpack(external.get());
+            let slot = self.slot(external.slot(forward.protocol));
+            slot.is_some_and(|slot| leads_to(&slot, now, forward.client))
+        });
+        if !led {
+            self.set_endpoint(key, forward.external().pack());
+        }
+        Ok(())
+    }
+
+    /// Closes a port forward, and voids the sessions that are bound to forwards.
+    pub fn close_forward(&mut self, forward: &Forward) {
+        if let Some(slot) = self.slot(forward.slot_index()) {
+            // Not its own any more when it has run out and somebody else has claimed the port.
+            let _ = slot.close_forward(self.now(), forward.client);
+        }
+        self.remove_remotes(forward.slot_index());
+        if let Some(settings) = &mut self.settings {
+            settings.forward_generation = settings.forward_generation.wrapping_add(1);
+        }
+    }
+
+    /// Gives a port to an endpoint, as if it had sent something from there.
+    ///
+    /// # Errors
+    /// [`InUse`] when it belongs to another one.
+    pub fn take_port(
+        &self,
+        protocol: Protocol,
+        port: u16,
+        owner: Endpoint,
+        seconds: u64,
+    ) -> Result<(), InUse> {
+        let slot = self.slot(slot_index(0, protocol, port)).ok_or(InUse)?;
+        let owner = Owner::new(owner, Owner::OPENED_INSIDE);
+        slot.claim(self.now(), owner, self.now().plus_secs(seconds))
+    }
+}
+
+/// Whether a slot is leased to `client`.
+fn leads_to(slot: &PortSlot, now: BootTime, client: Endpoint) -> bool {
+    matches!(slot.state(now), SlotState::Held { owner, leased: true } if owner.endpoint() == client)
+}

@@ -1,0 +1,261 @@
+//! The tables in hash maps.
+
+use super::network::Network;
+use crate::Tables;
+use crate::mapping::{self, Request};
+use crate::tables::InsertError;
+use crate::verdict::Route;
+use nat_common::atomic::Word64;
+use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::link::Link;
+use nat_common::maps::NOT_IN_POOL;
+use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
+use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
+use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// How many entries fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacity {
+    /// Session entries: two for each session.
+    pub sessions: usize,
+    /// Internal endpoints.
+    pub endpoints: usize,
+}
+
+/// Maps, clock, random numbers, routes and counters in memory.
+#[derive(Debug)]
+pub struct HostTables {
+    /// What the daemon has set; `None`: nothing yet.
+    pub settings: Option<Settings>,
+    /// What the kernel knows of links, routes, neighbours and sockets.
+    pub network: Network,
+    /// How many entries fit.
+    pub capacity: Capacity,
+    pool: Vec<NetAddr>,
+    other_externals: Vec<NetAddr>,
+    ingress: u8,
+    clock: BootTime,
+    random: Cell<u64>,
+    sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
+    endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
+    slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
+    remotes: RefCell<HashMap<RemoteKey, BootTime>>,
+    counters: RefCell<CounterRecord>,
+}
+
+impl HostTables {
+    /// Empty tables with the default settings, some time after boot.
+    pub fn new(network: Network, seed: u64) -> Self {
+        Self {
+            settings: Some(Settings::DEFAULT),
+            network,
+            capacity: Capacity { sessions: usize::MAX, endpoints: usize::MAX },
+            pool: Vec::new(),
+            other_externals: Vec::new(),
+            ingress: 0,
+            clock: BootTime(0).plus_secs(1_000),
+            random: Cell::new(seed),
+            sessions: RefCell::default(),
+            endpoints: RefCell::default(),
+            slots: RefCell::default(),
+            remotes: RefCell::default(),
+            counters: RefCell::new([0; COUNTERS]),
+        }
+    }
+
+    /// States the router's own addresses on the WAN: the pool, and the others.
+    pub fn set_externals(&mut self, pool: Vec<NetAddr>, others: Vec<NetAddr>) {
+        self.pool = pool;
+        self.other_externals = others;
+    }
+
+    /// Names the link by which the next frames come in.
+    pub fn set_ingress(&mut self, link: u8) {
+        self.ingress = link;
+    }
+
+    /// Lets time pass.
+    pub fn advance(&mut self, seconds: u64) {
+        self.clock = self.clock.plus_secs(seconds);
+    }
+
+    /// What a counter counts by now.
+    pub fn counted(&self, counter: Counter) -> u64 {
+        self.counters.borrow().get(counter as usize).copied().unwrap_or_default()
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> CounterRecord {
+        *self.counters.borrow()
+    }
+
+    /// Fills what room there is for sessions with sessions that are long over.
+    pub fn fill_sessions(&self) {
+        let mut sessions = self.sessions.borrow_mut();
+        let free = self.capacity.sessions.saturating_sub(sessions.len());
+        for number in (0..u32::MAX).take(free) {
+            // From 0.0.0.0/8, where no packet comes from.
+            let src = (NetAddr::from_octets((number & 0x00ff_ffff).to_be_bytes()), NetPort(0));
+            let key = SessionKey::new(nat_common::session::Side::Wan, Protocol::Udp, src, src);
+            sessions.insert(key, Rc::new(over()));
+        }
+    }
+
+    /// Fills what room there is for internal endpoints.
+    pub fn fill_endpoints(&self) {
+        let mut endpoints = self.endpoints.borrow_mut();
+        let free = self.capacity.endpoints.saturating_sub(endpoints.len());
+        for number in (0..u32::MAX).take(free) {
+            let addr = NetAddr::from_octets((number & 0x00ff_ffff).to_be_bytes());
+            let key = EndpointKey::new(Protocol::Udp, addr, NetPort(0));
+            endpoints.insert(key, Rc::new(Word64::new(0)));
+        }
+    }
+
+    pub(super) fn set_endpoint(&self, key: EndpointKey, external: u64) {
+        self.endpoints.borrow_mut().insert(key, Rc::new(Word64::new(external)));
+    }
+
+    pub(super) fn set_remote(&self, key: RemoteKey, until: BootTime) {
+        self.remotes.borrow_mut().insert(key, until);
+    }
+
+    pub(super) fn remove_remotes(&self, slot: u32) {
+        self.remotes.borrow_mut().retain(|key, _| key.slot != slot);
+    }
+}
+
+/// A session that ended before everything.
+fn over() -> Session {
+    Session {
+        deadline: Word64::new(0),
+        hop: Word64::new(0),
+        control: Word64::new(0),
+        new_src: NetAddr::UNSPECIFIED,
+        new_dst: NetAddr::UNSPECIFIED,
+        new_src_port: NetPort(0),
+        new_dst_port: NetPort(0),
+        ip_delta: 0,
+        l4_delta: 0,
+    }
+}
+
+impl Tables for HostTables {
+    type Session = Rc<Session>;
+    type Slot = Rc<PortSlot>;
+    type Word = Rc<Word64>;
+
+    fn now(&self) -> BootTime {
+        self.clock
+    }
+
+    /// SplitMix64.
+    fn random(&self) -> u32 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 32) as u32
+    }
+
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+
+    fn session(&self, key: &SessionKey) -> Option<Rc<Session>> {
+        self.sessions.borrow().get(key).cloned()
+    }
+
+    fn insert_session(&self, key: &SessionKey, session: Session) -> Result<(), InsertError> {
+        let mut sessions = self.sessions.borrow_mut();
+        if !sessions.contains_key(key) && sessions.len() >= self.capacity.sessions {
+            return Err(InsertError::Full);
+        }
+        sessions.insert(*key, Rc::new(session));
+        Ok(())
+    }
+
+    fn remove_session(&self, key: &SessionKey) {
+        self.sessions.borrow_mut().remove(key);
+    }
+
+    fn slot(&self, index: u32) -> Option<Rc<PortSlot>> {
+        if index as usize >= self.pool.len().max(1) * SLOTS_PER_ADDRESS as usize {
+            return None;
+        }
+        Some(Rc::clone(self.slots.borrow_mut().entry(index).or_default()))
+    }
+
+    fn endpoint(&self, key: &EndpointKey) -> Option<Rc<Word64>> {
+        self.endpoints.borrow().get(key).cloned()
+    }
+
+    fn insert_endpoint(&self, key: &EndpointKey, external: u64) -> Result<(), InsertError> {
+        let mut endpoints = self.endpoints.borrow_mut();
+        if endpoints.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        if endpoints.len() >= self.capacity.endpoints {
+            return Err(InsertError::Full);
+        }
+        endpoints.insert(*key, Rc::new(Word64::new(external)));
+        Ok(())
+    }
+
+    fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
+        self.remotes.borrow().get(key).copied()
+    }
+
+    fn external_index(&self, addr: NetAddr) -> Option<u32> {
+        if let Some((index, _)) = (0_u32..).zip(&self.pool).find(|(_, own)| **own == addr) {
+            return Some(index);
+        }
+        self.other_externals.contains(&addr).then_some(NOT_IN_POOL)
+    }
+
+    fn pool_address(&self, index: u32) -> Option<NetAddr> {
+        self.pool.get(index as usize).copied()
+    }
+
+    fn link(&self, index: u8) -> Option<&Link> {
+        self.network.link(index)
+    }
+
+    fn ingress(&self) -> Option<&Link> {
+        self.network.link(self.ingress)
+    }
+
+    fn route(&self, _src: NetAddr, dst: NetAddr) -> Route {
+        self.count(Counter::RouteLookups, 1);
+        self.network.route(dst)
+    }
+
+    fn local_socket(
+        &self,
+        protocol: Protocol,
+        local: (NetAddr, NetPort),
+        remote: (NetAddr, NetPort),
+    ) -> bool {
+        self.network.has_socket(protocol, local, remote)
+    }
+
+    fn external_endpoint(&self, request: &Request) -> u64 {
+        mapping::external_endpoint(self, request)
+    }
+
+    fn count(&self, counter: Counter, amount: u64) {
+        if let Some(value) = self.counters.borrow_mut().get_mut(counter as usize) {
+            *value += amount;
+        }
+    }
+
+    fn count_number(&self, number: u32) {
+        if let Some(value) = self.counters.borrow_mut().get_mut(number as usize) {
+            *value += 1;
+        }
+    }
+}

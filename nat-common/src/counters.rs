@@ -54,6 +54,7 @@ counters! {
     HairpinPackets = "hairpin_packets", Forwarded, "packets translated from the LAN back to the LAN";
     HairpinBytes = "hairpin_bytes", Event, "IP bytes of those packets";
     SlowNeighbour = "slow_neighbour", Event, "forwarded packets handed to the kernel because the next hop's MAC address was not known";
+    IcmpErrors = "icmp_errors", Event, "ICMP errors among the translated packets";
     PassNotIpv4 = "pass_not_ipv4", Passed, "frames other than untagged IPv4: ARP, IPv6, VLAN";
     PassLocal = "pass_local", Passed, "packets for the router itself, broadcasts and multicasts";
     PassOtherStation = "pass_other_station", Passed, "frames sent to another station's MAC address";
@@ -61,10 +62,10 @@ counters! {
     PassTtl = "pass_ttl", Passed, "packets towards the WAN whose TTL ends here: the kernel answers them";
     PassTooBig = "pass_too_big", Passed, "packets over the WAN's MTU: the kernel answers them";
     PassNoRoute = "pass_no_route", Passed, "packets without a route: the kernel answers them";
-    DropMalformed = "drop_malformed", Dropped, "truncated or contradictory headers";
+    DropMalformed = "drop_malformed", Dropped, "truncated or contradictory headers, and source addresses that no packet may have";
     DropFragment = "drop_fragment", Dropped, "fragments that would have to be translated";
     DropProtocol = "drop_protocol", Dropped, "packets towards the WAN of a protocol that is not translated";
-    DropIcmp = "drop_icmp", Dropped, "ICMP messages towards the WAN that are not echo requests";
+    DropIcmp = "drop_icmp", Dropped, "ICMP messages towards the WAN that are neither echo requests nor errors about a session";
     DropSpoofed = "drop_spoofed", Dropped, "packets from the LAN with an external address as their source";
     DropFiltered = "drop_filtered", Dropped, "packets from the WAN to a mapped port that its filtering does not let in";
     DropUnmapped = "drop_unmapped", Dropped, "packets from the WAN to a port of the NAT that nobody has mapped, or to an internal address";
@@ -73,11 +74,11 @@ counters! {
     DropTableFull = "drop_table_full", Dropped, "packets of new flows for which a table had no room";
     DropDisconnected = "drop_disconnected", Dropped, "packets to translate while the connection is down";
     DropNoRoute = "drop_no_route", Dropped, "packets for an internal client that no LAN interface leads to";
-    DropNeighbour = "drop_neighbour", Dropped, "packets whose next hop's MAC address is not known and could not be asked for";
+    DropNeighbour = "drop_neighbour", Dropped, "packets whose next hop's MAC address is not known and could not be asked for; they are counted as forwarded too";
     DropTtl = "drop_ttl", Dropped, "packets towards the LAN whose TTL ends here";
     DropTooBig = "drop_too_big", Dropped, "packets over the LAN's MTU";
     DropInternal = "drop_internal", Dropped, "packets for which the NAT's own tables were incomplete";
-    DropLeak = "drop_leak", Dropped, "packets that the kernel was about to send from the WAN with a source that is not the router's";
+    DropLeak = "drop_leak", Dropped, "packets that the kernel was about to send from the WAN with a source that is no address of the WAN interface";
     SessionsCreated = "sessions_created", Event, "sessions created";
     MappingsCreated = "mappings_created", Event, "external ports claimed";
     ClaimLost = "claim_lost", Event, "external ports given back because another CPU mapped the same endpoint first";

@@ -39,3 +39,27 @@ pub const PROGRAM_WAN: &str = "nat_wan";
 pub const PROGRAM_NEIGHBOUR: &str = "nat_neighbour";
 /// Name of the traffic-control program that guards what the kernel sends from the WAN interface.
 pub const PROGRAM_GUARD: &str = "wan_guard";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{EndpointKey, RemoteKey, Session, SessionKey};
+    use crate::{link::Link, ports::PortSlot, settings::Settings};
+
+    /// Maps that another layout has pinned must not be adopted. Whoever has to change this line raises
+    /// the version, once there has been a release with the old one.
+    #[test]
+    fn the_layout_version_stands_for_these_sizes() {
+        let sizes = [
+            size_of::<SessionKey>(),
+            size_of::<Session>(),
+            size_of::<EndpointKey>(),
+            size_of::<PortSlot>(),
+            size_of::<RemoteKey>(),
+            size_of::<Link>(),
+            size_of::<Settings>(),
+            crate::counters::COUNTERS,
+        ];
+        assert_eq!((LAYOUT_VERSION, sizes), (1, [16, 40, 8, 32, 8, 16, 64, 36]));
+    }
+}

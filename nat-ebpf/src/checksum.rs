@@ -23,6 +23,12 @@ impl Delta {
         self.word(old[0], new[0]).word(old[1], new[1])
     }
 
+    /// Both changes.
+    #[inline(always)]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+
     /// The TTL, which is the high byte of its word, goes down by one: the same change whatever it was.
     #[inline(always)]
     pub const fn ttl(self) -> Self {

@@ -15,7 +15,9 @@ pub mod frame;
 pub mod guard;
 #[cfg(feature = "host")]
 pub mod host;
+pub mod icmp_error;
 pub mod mapping;
+pub mod next_hop;
 pub mod open;
 pub mod parse;
 pub mod process;

@@ -129,7 +129,7 @@ impl Request {
                 0 if known != UNKNOWN => u32::from(ExternalEndpoint::unpack(known).port.get()),
                 0 => NO_WISH,
                 1 if preserve => u32::from(own),
-                _ if attempt < PARITY_TRIES => WITH_PARITY | u32::from(own & 1),
+                _ if attempt < PARITY_TRIES + 2 => WITH_PARITY | u32::from(own & 1),
                 _ => ANY_PORT,
             };
             let port = candidate(range, wish, tables.random());

@@ -20,8 +20,16 @@ pub mod tcp {
 pub mod icmp {
     /// Answer to a query (RFC 792).
     pub const ECHO_REPLY: u8 = 0;
+    /// Error: destination unreachable, fragmentation needed included.
+    pub const UNREACHABLE: u8 = 3;
+    /// Error, no longer sent (RFC 6633).
+    pub const SOURCE_QUENCH: u8 = 4;
     /// Query.
     pub const ECHO_REQUEST: u8 = 8;
+    /// Error: the TTL ended, or a fragment was missing.
+    pub const TIME_EXCEEDED: u8 = 11;
+    /// Error: a header made no sense.
+    pub const PARAMETER_PROBLEM: u8 = 12;
 }
 
 /// Largest IPv4 header, bytes.

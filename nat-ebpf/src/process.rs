@@ -1,12 +1,14 @@
 //! The whole way of a packet, from its bytes to its verdict.
 
 use crate::frame::Frame;
-use crate::open::{self, not_ours, route_to_lan, route_to_wan};
+use crate::icmp_error;
+use crate::next_hop;
+use crate::open::{self, not_ours, route_to_wan};
 use crate::parse::{self, Flow, Ip, NoFlow, NoIp};
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::track;
-use crate::verdict::{Decision, Route, Step, Verdict, unfold, word_mac};
+use crate::verdict::{Decision, Route, Step, Verdict, unfold};
 use nat_common::session::{Session, SessionKey, Side, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter};
@@ -32,29 +34,51 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
     };
     let flow = match parse::flow(frame, &ip, side) {
         Ok(flow) => flow,
-        Err(why) => return Err(without_flow(tables, &ip, side, why)),
+        Err(why) => {
+            if why == NoFlow::Icmp {
+                icmp_error(frame, tables, &ip, side)?;
+            }
+            return Err(without_flow(tables, &ip, side, why));
+        }
     };
     let settings = tables.settings().ok_or(Verdict::drop(Counter::DropInternal))?;
     let now = tables.now();
     let key = flow.key(side);
-    if let Some(session) = tables.session(&key)
-        && (track::is_live(&session, settings, now)
-            || track::revalidate(tables, settings, now, &key, &session))
-    {
-        let packet = Packet { ip: &ip, flow: &flow, key: &key, settings, now };
-        return packet.forward(frame, tables, &session, None);
-    }
-    open::check_station(frame, tables)?;
-    let mut opening = open::Opening::new(settings, now, &flow, side);
-    let route = Route::from_word(unfold(open::plan(tables, &mut opening))?);
-    let source = match opening.source_request() {
-        Some(request) => unfold(tables.external_endpoint(&request))?,
-        None => 0,
+    let mut route = Route::UNKNOWN;
+    let session = match tables.session(&key) {
+        Some(session)
+            if track::is_live(&session, settings, now)
+                || track::revalidate(tables, settings, now, &key, &session) =>
+        {
+            session
+        }
+        _ => {
+            open::check_station(frame, tables)?;
+            let mut opening = open::Opening::new(settings, now, &flow, side);
+            route = Route::from_word(unfold(open::plan(tables, &mut opening))?);
+            let source = match opening.source_request() {
+                Some(request) => unfold(tables.external_endpoint(&request))?,
+                None => 0,
+            };
+            unfold(open::insert(tables, &opening, source))?;
+            tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?
+        }
     };
-    unfold(open::insert(tables, &opening, source))?;
-    let session = tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?;
     let packet = Packet { ip: &ip, flow: &flow, key: &key, settings, now };
-    packet.forward(frame, tables, &session, Some(route))
+    packet.forward(frame, tables, &session, route)
+}
+
+/// Translates an ICMP error about a packet of a session. `Ok` when it is none.
+#[inline(always)]
+fn icmp_error<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip, side: Side) -> Step<()> {
+    let route = Route::from_word(unfold(icmp_error::plan(frame, tables, ip, side))?);
+    if route == Route::UNKNOWN {
+        return Ok(());
+    }
+    if !icmp_error::translate(frame, tables, ip, side) {
+        return Err(Verdict::drop(Counter::DropMalformed));
+    }
+    Err(next_hop::send(frame, tables, route)?)
 }
 
 /// A packet that has a session.
@@ -67,14 +91,15 @@ struct Packet<'a> {
 }
 
 impl Packet<'_> {
-    /// Translates the packet and says where it goes. `route` is what opening the session has found.
+    /// Translates the packet and says where it goes. `route` is what opening the session has
+    /// found, or [`Route::UNKNOWN`].
     #[inline(always)]
     fn forward<F: Frame, T: Tables>(
         &self,
         frame: &mut F,
         tables: &T,
         session: &Session,
-        route: Option<Route>,
+        route: Route,
     ) -> Step<Verdict> {
         let word = session.control.get();
         let hairpin = word & control::HAIRPIN != 0;
@@ -90,19 +115,8 @@ impl Packet<'_> {
                 Verdict::drop(Counter::DropTtl)
             });
         }
-        let hop = session.hop.get();
-        let (index, mac, resolved) = if hop as u16 == self.settings.route_generation {
-            ((word >> control::LINK_SHIFT) as u8, hop >> HOP_MAC_SHIFT, true)
-        } else {
-            let route = match route {
-                Some(route) => route,
-                None if outbound => route_to_wan(tables, self.flow.src.0, session.new_dst)?,
-                None => route_to_lan(tables, self.flow.src.0, session.new_dst)?,
-            };
-            self.remember(session, route);
-            (route.link(), route.mac(), route.is_resolved())
-        };
-        let link = tables.link(index).ok_or(Verdict::drop(Counter::DropInternal))?;
+        let route = next_hop::of(tables, self.settings, session, outbound, self.flow.src.0, route)?;
+        let link = tables.link(route.link()).ok_or(Verdict::drop(Counter::DropInternal))?;
         if self.ip.total_len > link.mtu {
             return Err(if outbound {
                 Verdict::pass(Counter::PassTooBig)
@@ -113,40 +127,10 @@ impl Packet<'_> {
         track::follow(tables, self.settings, self.now, self.key, session, self.flow);
         rewrite::translate(frame, self.ip.payload, self.flow.protocol, session)
             .ok_or(Verdict::drop(Counter::DropMalformed))?;
-        let (packets, bytes) = if hairpin {
-            (Counter::HairpinPackets, Counter::HairpinBytes)
-        } else if outbound {
-            (Counter::OutboundPackets, Counter::OutboundBytes)
-        } else {
-            (Counter::InboundPackets, Counter::InboundBytes)
-        };
-        tables.count(packets, 1);
-        tables.count(bytes, u64::from(self.ip.total_len));
-        if !resolved {
-            tables.count(Counter::SlowNeighbour, 1);
-            return Ok(Verdict::resolve(index));
-        }
-        rewrite::address(frame, word_mac(mac), link.mac)
-            .ok_or(Verdict::drop(Counter::DropMalformed))?;
-        Ok(Verdict::send(index))
-    }
-
-    /// Keeps a route in the session until routes change; an unresolved one is asked for again.
-    #[inline(always)]
-    fn remember(&self, session: &Session, route: Route) {
-        const LINK: u64 = control::LINK_MASK << control::LINK_SHIFT;
-        if route.is_resolved() {
-            let bits = u64::from(route.link()) << control::LINK_SHIFT;
-            session.control.keep_bits(!LINK | bits);
-            session.control.set_bits(bits);
-            let generation = u64::from(self.settings.route_generation);
-            session.hop.set(route.mac() << HOP_MAC_SHIFT | generation);
-        }
+        next_hop::count(tables, hairpin, outbound, self.ip.total_len);
+        next_hop::send(frame, tables, route)
     }
 }
-
-/// Where the MAC address stands in [`Session::hop`].
-const HOP_MAC_SHIFT: u32 = 16;
 
 /// What becomes of an IPv4 packet that has no flow: nothing of the kind crosses the NAT.
 #[inline(always)]

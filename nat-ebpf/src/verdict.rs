@@ -156,6 +156,9 @@ const LINK_MASK: u64 = 0x3f;
 const MAC_SHIFT: u32 = 9;
 
 impl Route {
+    /// Nobody has asked yet, or there is nothing to ask for.
+    pub const UNKNOWN: Self = Self(WAY);
+
     /// Packs a way.
     #[inline(always)]
     pub const fn new(way: Way) -> Self {
@@ -178,14 +181,15 @@ impl Route {
             LOCAL => Way::Local,
             ELSEWHERE => Way::Elsewhere,
             UNRESOLVED => Way::Unresolved { link: self.link() },
-            _ => Way::Link { link: self.link(), mac: word_mac(self.mac()) },
+            LINK => Way::Link { link: self.link(), mac: word_mac(self.mac()) },
+            _ => Way::None,
         }
     }
 
     /// Whether it leads by one of the NAT's links.
     #[inline(always)]
     pub const fn is_link(self) -> bool {
-        self.0 & WAY >= UNRESOLVED
+        matches!(self.0 & WAY, UNRESOLVED | LINK)
     }
 
     /// Whether the MAC address is known.

@@ -170,3 +170,23 @@ fn a_client_maps_for_itself_alone() -> Result<()> {
     daemon.stop()?;
     lab.finish()
 }
+
+#[test]
+fn a_port_on_which_the_router_listens_is_refused_with_729() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let _services = (
+        TcpReflector::start(&lab.router, "0.0.0.0:6000")?,
+        UdpReflector::start(&lab.router, "0.0.0.0:6000")?,
+    );
+    let gateway = Gateway::discover(&lab.lan)?;
+    for protocol in ["TCP", "UDP"] {
+        let refused = gateway.add(&Mapping { protocol, ..MAPPING })?;
+        assert_eq!((refused.0.status, refused.error_code()), (500, Some(729)), "{refused:?}");
+        let given = gateway.add_any(&Mapping { protocol, ..MAPPING })?.success()?;
+        assert_ne!(given.value("NewReservedPort"), Some("6000"), "{protocol}");
+    }
+    assert!(udp_answers(&lab.wan, external(6000))?, "the router's own service answers still");
+    daemon.stop()?;
+    lab.finish()
+}

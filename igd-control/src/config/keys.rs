@@ -50,13 +50,14 @@ pub const KEYS: &[Key] = &[
         "nat",
         "max-sessions",
         "262144",
-        "Most sessions at a time, 1024 to 16777216. Kernel memory grows with it, about 210 bytes each.",
+        "Most sessions at a time, 1024 to 16777216. Kernel memory grows with it, about 240 bytes each.",
     ),
     key(
         "nat",
         "preserve-ports",
         "true",
-        "Give a connection its internal port outside too when that port is free.",
+        "Give a connection its internal port outside too, when that port is free and not among the \
+         kernel's own local ports (net.ipv4.ip_local_port_range).",
     ),
     key(
         "nat",

@@ -115,7 +115,7 @@ fn start(
         started: datapath::now(),
         uuid: identity.uuid,
         http: lan.listeners.iter().map(http::Listener::local).collect(),
-        max_sessions: config.nat.max_sessions,
+        max_sessions: data_path.inspector().max_sessions(),
     };
     let places: Vec<_> = insight.http.iter().map(|place| format!("http://{place}")).collect();
 

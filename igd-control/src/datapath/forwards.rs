@@ -4,9 +4,11 @@ use super::Shared;
 use crate::mapping::{PacketPath, PathError, PortForward};
 use nat_common::ports::{Endpoint, InUse, Owner, SlotState, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
-use nat_common::{BootTime, NetAddr, NetPort};
+use nat_common::{BootTime, NetAddr, NetPort, Protocol};
+use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 /// Forwards lie on the first address of the pool.
@@ -39,7 +41,7 @@ impl Forwards {
             .map(|(key, deadline)| ((key.slot, key.remote), deadline))
             .collect();
         let mut forwards = Vec::new();
-        for protocol in [nat_common::Protocol::Tcp, nat_common::Protocol::Udp] {
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
             for port in 1..=u16::MAX {
                 let index = slot_index(u32::from(POOL_INDEX), protocol, port);
                 let Some(slot) = self.shared.maps.ports.slot(index) else {
@@ -135,6 +137,11 @@ impl Forwards {
         {
             return Err(PathError::PortInUse.into());
         }
+        if matches!(slot.state(now), SlotState::Free)
+            && self.held_by_router(forward.protocol, forward.external_port)
+        {
+            return Err(PathError::HeldByRouter.into());
+        }
         let was_open = matches!(slot.state(now), SlotState::Held { owner, leased: true }
             if owner.has(Owner::ANY_REMOTE));
         let narrower = self.list_remotes(index, &wanted).map_err(|error| full(&error))?;
@@ -152,6 +159,23 @@ impl Forwards {
             self.void_bound_sessions()?;
         }
         Ok(())
+    }
+
+    /// Whether a service of the router itself listens on a port: then it cannot be bound.
+    fn held_by_router(&self, protocol: Protocol, port: u16) -> bool {
+        let Some(addr) = self.shared.external_address() else { return false };
+        let addr = SocketAddr::from((addr, port)).into();
+        let bound = match protocol {
+            Protocol::Udp => {
+                Socket::new(Domain::IPV4, Type::DGRAM, None).and_then(|socket| socket.bind(&addr))
+            }
+            // Connections from that port do not matter, only who listens on it.
+            _ => Socket::new(Domain::IPV4, Type::STREAM, None).and_then(|socket| {
+                socket.set_reuse_address(true)?;
+                socket.bind(&addr)
+            }),
+        };
+        bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
     }
 
     fn try_close(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {

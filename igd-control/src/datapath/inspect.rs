@@ -52,6 +52,11 @@ impl Inspector {
         self.shared.links()
     }
 
+    /// Most sessions that fit; an adopted table keeps the size that it was made with.
+    pub fn max_sessions(&self) -> u32 {
+        self.shared.maps.max_sessions
+    }
+
     /// The external address; `None` while there is none.
     pub fn external_address(&self) -> Option<std::net::Ipv4Addr> {
         self.shared.external_address()

@@ -2,7 +2,8 @@
 //!
 //! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
 //! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
-//! `unsafe` of the daemon is in this folder: the memory-mapped port table and the batch system calls.
+//! `unsafe` of the daemon is in this folder: the memory-mapped port table, the batch system calls and
+//! the registration of the log's descriptor.
 
 mod batch;
 mod clock;

@@ -3,8 +3,8 @@
 
 use crate::maps;
 use aya_ebpf::bindings::{
-    __sk_buff, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
+    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
+    bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
 };
 use aya_ebpf::helpers::{
     bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns, bpf_sk_lookup_udp, bpf_sk_release,
@@ -13,6 +13,7 @@ use aya_ebpf::helpers::{
 use core::arch::asm;
 use core::ffi::c_void;
 use core::mem::{size_of, size_of_val, zeroed};
+use core::ptr::null_mut;
 use nat_common::atomic::Word64;
 use nat_common::counters::COUNTERS;
 use nat_common::link::Link;
@@ -25,46 +26,36 @@ use nat_ebpf::mapping::{self, Request};
 use nat_ebpf::tables::InsertError;
 use nat_ebpf::verdict::{Route, Way};
 
-/// What the program was called with.
-pub(crate) enum Context {
-    /// An XDP program.
-    Xdp(*mut xdp_md),
-    /// A traffic-control program.
-    Skb(*mut __sk_buff),
-}
-
 /// Maps and helpers.
 pub(crate) struct Kernel {
-    context: Context,
+    ctx: *mut xdp_md,
 }
 
 const AF_INET: u8 = 2;
 const EEXIST: i32 = -17;
 
 impl Kernel {
-    /// For one run of a program.
+    /// For one run of an XDP program.
     #[inline(always)]
-    pub(crate) const fn new(context: Context) -> Self {
-        Self { context }
+    pub(crate) const fn new(ctx: *mut xdp_md) -> Self {
+        Self { ctx }
+    }
+
+    /// For a program of another kind, which asks for nothing but maps.
+    #[inline(always)]
+    pub(crate) const fn maps_only() -> Self {
+        Self { ctx: null_mut() }
     }
 
     #[inline(always)]
     fn pointer(&self) -> *mut c_void {
-        match self.context {
-            Context::Xdp(pointer) => pointer.cast(),
-            Context::Skb(pointer) => pointer.cast(),
-        }
+        self.ctx.cast()
     }
 
     #[inline(always)]
     fn ingress_ifindex(&self) -> u32 {
         // SAFETY: the kernel gave us the context for this run.
-        unsafe {
-            match self.context {
-                Context::Xdp(pointer) => (*pointer).ingress_ifindex,
-                Context::Skb(pointer) => (*pointer).ifindex,
-            }
-        }
+        unsafe { (*self.ctx).ingress_ifindex }
     }
 
     /// This CPU's value of a counter.
@@ -186,12 +177,11 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn external_endpoint(&self, request: &Request) -> u64 {
-        let Context::Xdp(pointer) = self.context else { return 0 };
         let pack =
             |addr: NetAddr, port: NetPort| u64::from(addr.to_be32()) << 16 | u64::from(port.0);
         let protocol = (request.protocol as u64) << 48;
         nat_external_endpoint(
-            pointer,
+            self.ctx,
             protocol | pack(request.endpoint.addr, request.endpoint.port),
             pack(request.remote.0, request.remote.1),
             request.now.0,
@@ -240,7 +230,7 @@ extern "C" fn nat_external_endpoint(
     now: u64,
     hold: u64,
 ) -> u64 {
-    let kernel = Kernel::new(Context::Xdp(ctx));
+    let kernel = Kernel::new(ctx);
     let protocol = match internal >> 48 {
         0 => Protocol::Tcp,
         1 => Protocol::Udp,

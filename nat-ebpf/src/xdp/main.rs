@@ -17,7 +17,7 @@ use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::warn;
 use core::mem::size_of;
 use core::ptr::null_mut;
-use kernel::{Context, Kernel};
+use kernel::Kernel;
 use memory::{Memory, read};
 use nat_common::session::Side;
 use nat_common::{Counter, NetAddr};
@@ -40,7 +40,7 @@ pub fn nat_wan(ctx: XdpContext) -> u32 {
 
 #[inline(always)]
 fn run(ctx: &XdpContext, side: Side) -> u32 {
-    let kernel = Kernel::new(Context::Xdp(ctx.ctx));
+    let kernel = Kernel::new(ctx.ctx);
     let mut frame = Memory::new(ctx.data(), ctx.data_end());
     match process(&mut frame, &kernel, side).decision() {
         Decision::Pass(_) => xdp_action::XDP_PASS,
@@ -129,7 +129,7 @@ pub fn nat_neighbour(ctx: TcContext) -> i32 {
 /// On the way out of the WAN interface: stops what the kernel would send untranslated.
 #[classifier]
 pub fn wan_guard(ctx: TcContext) -> i32 {
-    let kernel = Kernel::new(Context::Skb(ctx.skb.skb));
+    let kernel = Kernel::maps_only();
     // SAFETY: the kernel gave us the context.
     let ethertype = unsafe { (*ctx.skb.skb).protocol as u16 };
     let mut source = NetAddr::UNSPECIFIED;

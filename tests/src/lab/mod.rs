@@ -41,6 +41,11 @@ pub const WAN_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 9);
 /// Another address of the WAN host: a second remote host.
 pub const OTHER_WAN_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 10);
 
+/// A host beyond the WAN host, which [`LabBuilder::far_host`] makes.
+pub const FAR_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 2);
+/// The WAN host, seen from there.
+const WAN_FAR_SIDE: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 1);
+
 /// A LAN host, the router and a WAN host; the WAN has no way back to the LAN's addresses, so that
 /// nothing untranslated can be answered.
 ///
@@ -56,6 +61,7 @@ pub struct Lab {
     /// The WAN host: `eth0`, [`WAN_HOST`] and [`OTHER_WAN_HOST`].
     pub wan: Namespace,
     second_lan: Option<Namespace>,
+    far: Option<Namespace>,
     directory: TempDir,
 }
 
@@ -63,6 +69,7 @@ pub struct Lab {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LabBuilder {
     second_lan: bool,
+    far_mtu: Option<u16>,
 }
 
 impl LabBuilder {
@@ -70,6 +77,14 @@ impl LabBuilder {
     #[must_use]
     pub fn second_lan(mut self) -> Self {
         self.second_lan = true;
+        self
+    }
+
+    /// With [`FAR_HOST`] one hop behind the WAN host, which sends it IP packets of `mtu` bytes at most
+    /// and takes larger ones for too big.
+    #[must_use]
+    pub fn far_host(mut self, mtu: u16) -> Self {
+        self.far_mtu = Some(mtu);
         self
     }
 
@@ -99,9 +114,19 @@ impl LabBuilder {
         } else {
             None
         };
+        let far = if let Some(mtu) = self.far_mtu {
+            let far = Namespace::new(format!("{prefix}-far"))?;
+            wan.sysctl("net/ipv4/ip_forward", "1")?;
+            link(&wan, "far0", WAN_FAR_SIDE, &far, FAR_HOST)?;
+            wan.ip(&["link", "set", "far0", "mtu", &mtu.to_string()])?;
+            far.ip(&["route", "add", "default", "via", &WAN_FAR_SIDE.to_string()])?;
+            Some(far)
+        } else {
+            None
+        };
         let watcher = Capture::start(&wan)?;
         let directory = tempfile::Builder::new().prefix(&format!("{prefix}-")).tempdir()?;
-        Ok(Lab { watcher, lan, router, wan, second_lan, directory })
+        Ok(Lab { watcher, lan, router, wan, second_lan, far, directory })
     }
 }
 
@@ -127,6 +152,17 @@ impl Lab {
         match &self.second_lan {
             Some(namespace) => Ok(namespace),
             None => bail!("this lab has no second LAN"),
+        }
+    }
+
+    /// The host behind the WAN host.
+    ///
+    /// # Errors
+    /// When the lab was built without it.
+    pub fn far(&self) -> Result<&Namespace> {
+        match &self.far {
+            Some(namespace) => Ok(namespace),
+            None => bail!("this lab has no far host"),
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Tool {
 }
 
 /// Everything that the lab and the tests run.
-pub(super) const TOOLS: [Tool; 7] = [
+pub(super) const TOOLS: [Tool; 8] = [
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
     tool("ping", "iputils-ping"),
@@ -22,6 +22,7 @@ pub(super) const TOOLS: [Tool; 7] = [
     tool("upnpc", "miniupnpc"),
     tool("nft", "nftables"),
     tool("python3", "python3"),
+    tool("traceroute", "traceroute"),
 ];
 
 const fn tool(command: &'static str, package: &'static str) -> Tool {

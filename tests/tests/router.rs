@@ -118,3 +118,18 @@ fn a_packet_whose_ttl_ends_here_is_answered_by_the_router() -> Result<()> {
     daemon.stop()?;
     lab.finish()
 }
+
+#[test]
+fn a_lan_without_an_address_does_not_stop_the_translation() -> Result<()> {
+    let lab = Lab::builder().second_lan().build()?;
+    lab.router.ip(&["address", "flush", "dev", "lan0"])?;
+    lab.router.ip(&["address", "flush", "dev", "lan1"])?;
+    let daemon = Daemon::start(&lab)?;
+    lab.router.ip(&["address", "add", "192.168.77.1/24", "dev", "lan0"])?;
+    let server = SocketAddrV4::new(WAN_HOST, 7000);
+    let _server = UdpReflector::start(&lab.wan, &server.to_string())?;
+    let socket = lab.lan.udp("0.0.0.0:0")?;
+    assert_eq!(*udp_seen_as(&socket, server)?.ip(), EXTERNAL);
+    daemon.stop()?;
+    lab.finish()
+}

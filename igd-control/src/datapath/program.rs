@@ -32,6 +32,10 @@ const PINNED: [&str; 10] = [
     maps::COUNTERS,
 ];
 
+/// What to do without a BPF file system.
+const PIN_HINT: &str = "mount one (mount -t bpf bpf /sys/fs/bpf), choose another --pin-dir, \
+                        or run with --no-pin";
+
 /// The folder of one layout version within the pin directory.
 const LAYOUT_PREFIX: &str = "layout-";
 
@@ -75,16 +79,13 @@ fn log_level() -> u8 {
 
 /// Makes the folder of this layout; refuses a directory that holds another one.
 fn layout_folder(pin_dir: &Path) -> Result<PathBuf> {
-    fs::create_dir_all(pin_dir)
-        .with_context(|| format!("cannot make the pin directory {}", pin_dir.display()))?;
+    fs::create_dir_all(pin_dir).with_context(|| {
+        format!("cannot make the pin directory {} ({PIN_HINT})", pin_dir.display())
+    })?;
     let kind = nix::sys::statfs::statfs(pin_dir)
         .with_context(|| format!("cannot look at {}", pin_dir.display()))?;
     if kind.filesystem_type() != nix::sys::statfs::BPF_FS_MAGIC {
-        bail!(
-            "{dir} is not on a BPF file system: mount one (mount -t bpf bpf /sys/fs/bpf), \
-             choose another --pin-dir, or run with --no-pin",
-            dir = pin_dir.display(),
-        );
+        bail!("{} is not on a BPF file system: {PIN_HINT}", pin_dir.display(),);
     }
     let ours = format!("{LAYOUT_PREFIX}{LAYOUT_VERSION}");
     for entry in fs::read_dir(pin_dir)? {

@@ -98,13 +98,15 @@ impl Listener {
 }
 
 /// Serves `site` at `listeners` until `shutdown`.
-pub async fn serve<S: Site>(listeners: Vec<Listener>, site: Arc<S>, shutdown: Shutdown) {
+pub async fn serve<S: Site>(listeners: Vec<Listener>, site: Arc<S>, mut shutdown: Shutdown) {
     let admission = Admission::new(limits::CONNECTIONS, limits::CONNECTIONS_PER_CLIENT);
     let mut tasks = JoinSet::new();
     for listener in listeners {
         let (site, admission) = (Arc::clone(&site), admission.clone());
         tasks.spawn(accept(listener, site, admission, shutdown.clone()));
     }
+    // Also without any listener: a LAN that has no address yet.
+    shutdown.wait().await;
     while tasks.join_next().await.is_some() {}
 }
 

@@ -13,5 +13,6 @@ pub mod datapath;
 pub mod http;
 pub mod igd;
 pub mod mapping;
+pub mod shutdown;
 pub mod ssdp;
 pub mod wire;

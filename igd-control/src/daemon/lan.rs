@@ -4,7 +4,7 @@ use super::identity::Identity;
 use crate::{
     config::Config,
     http::Listener,
-    ssdp::{Endpoint, Responder},
+    ssdp::{Endpoint, Responder, Subnet},
     wire::{description::DESCRIPTION_PATH, ssdp::Sender},
 };
 use anyhow::Context as _;
@@ -13,7 +13,7 @@ use nix::{
     net::if_::if_nametoindex,
     sys::socket::{SockaddrIn, SockaddrStorage},
 };
-use std::{io, net::Ipv4Addr, time::Duration};
+use std::{io, time::Duration};
 
 /// What listens on the LAN interfaces, bound and ready to serve.
 #[derive(Debug)]
@@ -78,27 +78,6 @@ impl Lan {
             .with_context(|| format!("cannot serve SSDP on {interface}"))?;
         self.responders.push(responder);
         Ok(())
-    }
-}
-
-/// An address of an interface, with the network that it lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subnet {
-    /// The interface's own address.
-    pub address: Ipv4Addr,
-    /// The network's mask.
-    pub mask: Ipv4Addr,
-}
-
-impl Subnet {
-    /// Whether `host` is a host of the network, other than the interface itself.
-    pub fn reaches(&self, host: Ipv4Addr) -> bool {
-        let mask = self.mask.to_bits();
-        let same = host.to_bits() & mask == self.address.to_bits() & mask;
-        // A network of two or one (/31, /32) has neither network nor broadcast address.
-        let number = host.to_bits() & !mask;
-        let reserved = !mask > 1 && (number == 0 || number == !mask);
-        same && !reserved && host != self.address
     }
 }
 

@@ -5,12 +5,8 @@ mod insight;
 mod lan;
 mod logging;
 mod shared;
-mod shutdown;
 mod systemd;
 mod wan;
-
-pub use lan::Subnet;
-pub use shutdown::{Shutdown, Trigger, shutdown};
 
 use crate::{
     config::Config,
@@ -18,6 +14,7 @@ use crate::{
     datapath::{self, DataPath, DataPathConfig},
     http,
     igd::{Gateway, GatewayConfig},
+    shutdown::{Trigger, shutdown},
 };
 use anyhow::Context as _;
 use identity::Identity;

@@ -1,10 +1,11 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{Shutdown, identity::Identity, wan::WanSource};
+use super::{identity::Identity, wan::WanSource};
 use crate::{
     http::{Place, Site},
     igd::{ControlRequest, ControlResponse, Gateway, MappingView, ServiceKind},
     mapping::PacketPath,
+    shutdown::Shutdown,
 };
 use hyper::body::Bytes;
 use nat_common::BootTime;

@@ -10,7 +10,7 @@ mod route;
 
 pub use route::{Place, Site};
 
-use crate::daemon::Shutdown;
+use crate::shutdown::Shutdown;
 use admission::Admission;
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};

@@ -1,7 +1,7 @@
 use super::{admission::Refused, *};
 use crate::{
-    daemon::{Trigger, shutdown},
     igd::{ControlRequest, ControlResponse, ServiceKind},
+    shutdown::{Trigger, shutdown},
 };
 use hyper::body::Bytes;
 use std::sync::Mutex;

@@ -5,9 +5,12 @@
 
 mod queue;
 mod socket;
+mod subnet;
+
+pub use subnet::Subnet;
 
 use crate::{
-    daemon::{Shutdown, Subnet},
+    shutdown::Shutdown,
     wire::ssdp::{Announcement, GROUP, SearchRequest, Sender, announcements},
 };
 use queue::{Queue, Queued, Waiting};

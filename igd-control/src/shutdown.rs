@@ -22,3 +22,18 @@ impl Shutdown {
         while self.0.changed().await.is_ok() {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_dropped_trigger_is_seen_by_all_and_by_those_who_come_late() {
+        let (trigger, shutdown) = shutdown();
+        let mut early = shutdown.clone();
+        let waiting = tokio::spawn(async move { early.wait().await });
+        drop(trigger);
+        waiting.await.unwrap();
+        shutdown.clone().wait().await;
+    }
+}

@@ -13,6 +13,7 @@
 pub mod checksum;
 pub mod frame;
 pub mod guard;
+pub mod halves;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod icmp_error;

@@ -5,37 +5,22 @@
 //! has; an entry is believed when the slot that it names belongs to the endpoint. When two CPUs map
 //! one endpoint at the same moment, one of them wins the index, and the other gives its port back.
 
-use crate::tables::{InsertError, Tables};
+use crate::tables::{EndpointRequest, InsertError, Tables};
 use crate::verdict::{Step, Verdict, fold};
-use nat_common::ports::{Endpoint, Owner, slot_index};
+use nat_common::ports::{Owner, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::settings::{PortRange, Settings};
-use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use nat_common::{Counter, NetAddr, NetPort, Protocol};
 
 /// Random ports that are tried with the parity of the internal port (RFC 4787 REQ-4), then without.
 const PARITY_TRIES: u32 = 16;
 /// All random ports that are tried.
 const TRIES: u32 = 32;
 
-/// Who wants an external endpoint. Plain words, which the XDP program hands over in registers.
-#[derive(Clone, Copy, Debug)]
-pub struct Request {
-    /// Now.
-    pub now: BootTime,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The internal endpoint.
-    pub endpoint: Endpoint,
-    /// Whom it talks to now.
-    pub remote: (NetAddr, NetPort),
-    /// Until when the external endpoint shall be held at least.
-    pub hold: BootTime,
-}
-
 /// Finds or makes the external endpoint of an internal one, for [`peer`] to unpack; or tells the
 /// verdict on the packet, folded.
 #[inline(always)]
-pub fn external_endpoint<T: Tables>(tables: &T, request: &Request) -> u64 {
+pub fn external_endpoint<T: Tables>(tables: &T, request: &EndpointRequest) -> u64 {
     let Some(settings) = tables.settings() else {
         return fold(Err(Verdict::drop(Counter::DropInternal)));
     };
@@ -55,7 +40,7 @@ pub const fn peer(word: u64) -> (NetAddr, NetPort) {
     (NetAddr::from_be32((word >> 16) as u32), NetPort(word as u16))
 }
 
-impl Request {
+impl EndpointRequest {
     #[inline(always)]
     fn find_or_make<T: Tables>(&self, tables: &T, settings: &Settings) -> Step<u64> {
         let key = EndpointKey::new(self.protocol, self.endpoint.addr, self.endpoint.port);

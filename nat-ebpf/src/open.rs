@@ -5,21 +5,18 @@
 //! whether there will be a session and where it leads; [`Tables::external_endpoint`] finds the external
 //! port for a packet from the LAN; [`insert`] makes the session.
 
-use crate::checksum::Delta;
 use crate::frame::Frame;
-use crate::mapping::{self, Request};
+use crate::halves::{Halves, Peer};
+use crate::mapping;
 use crate::parse::{Flow, tcp};
-use crate::tables::Tables;
-use crate::track::{lease, tcp_bits};
+use crate::tables::{EndpointRequest, Tables};
+use crate::track::lease;
 use crate::verdict::{Route, Step, Verdict, Way, fold};
-use nat_common::atomic::Word64;
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
-use nat_common::session::{Session, SessionKey, Side, control};
+use nat_common::session::{Side, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
-
-type Peer = (NetAddr, NetPort);
 
 /// The first packet of a flow, for which there is no session yet.
 pub struct Opening<'a> {
@@ -46,8 +43,8 @@ impl<'a> Opening<'a> {
     /// What to ask for the external endpoint from which the opener's packets will leave; `None` when
     /// the opener is outside.
     #[inline(always)]
-    pub fn source_request(&self) -> Option<Request> {
-        matches!(self.side, Side::Lan).then(|| Request {
+    pub fn source_request(&self) -> Option<EndpointRequest> {
+        matches!(self.side, Side::Lan).then(|| EndpointRequest {
             now: self.now,
             protocol: self.flow.protocol,
             endpoint: Endpoint { addr: self.flow.src.0, port: self.flow.src.1 },
@@ -98,18 +95,6 @@ pub fn insert<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64 
     fold(step.map(|()| 0))
 }
 
-/// The two halves of a session, as four endpoints: the opener and whom it called, each as the other
-/// one sees it.
-struct Halves {
-    opener: Peer,
-    opener_seen: Peer,
-    called: Peer,
-    called_seen: Peer,
-    flags: u64,
-    generation: u32,
-    deadline: BootTime,
-}
-
 impl Opening<'_> {
     #[inline(always)]
     fn plan_outwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
@@ -149,6 +134,9 @@ impl Opening<'_> {
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
             Some(pool_index) => self.admit(tables, pool_index)?,
         }
+        if is_spoofed(tables, flow.src.0, flow.dst.0) {
+            return Err(Verdict::drop(Counter::DropSpoofed));
+        }
         let route = route_to_lan(tables, flow.src.0, self.client.addr)?;
         self.check_opener()?;
         Ok(route)
@@ -163,6 +151,10 @@ impl Opening<'_> {
             (flow.dst, Side::Wan, 0)
         };
         let halves = Halves {
+            protocol: flow.protocol,
+            tcp_flags: flow.flags,
+            opener_side: Side::Lan,
+            called_side,
             opener: flow.src,
             opener_seen: source,
             called,
@@ -171,7 +163,7 @@ impl Opening<'_> {
             generation: self.settings.nat_generation,
             deadline: self.first_deadline(),
         };
-        self.insert_halves(tables, &halves, called_side)
+        halves.insert(tables)
     }
 
     #[inline(always)]
@@ -197,6 +189,10 @@ impl Opening<'_> {
             (0, self.settings.nat_generation)
         };
         let halves = Halves {
+            protocol: flow.protocol,
+            tcp_flags: flow.flags,
+            opener_side: Side::Wan,
+            called_side: Side::Lan,
             opener: flow.src,
             opener_seen: flow.src,
             called: (self.client.addr, self.client.port),
@@ -205,7 +201,7 @@ impl Opening<'_> {
             generation,
             deadline,
         };
-        self.insert_halves(tables, &halves, Side::Lan)
+        halves.insert(tables)
     }
 
     /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until
@@ -259,109 +255,6 @@ impl Opening<'_> {
         let timeout = self.settings.timeout(self.flow.protocol, false);
         self.settings.deadline(self.now, timeout)
     }
-
-    /// Inserts both halves, the answering one first, so that an answer never comes too early.
-    #[inline(always)]
-    fn insert_halves<T: Tables>(&self, tables: &T, halves: &Halves, called_side: Side) -> Step<()> {
-        let protocol = self.flow.protocol;
-        if !halves.insert_answering(tables, protocol, self.flow.flags, called_side) {
-            return Err(Verdict::drop(Counter::DropTableFull));
-        }
-        if !halves.insert_opening(tables, protocol, self.flow.flags, self.side) {
-            let key = SessionKey::new(called_side, protocol, halves.called, halves.opener_seen);
-            tables.remove_session(&key);
-            return Err(Verdict::drop(Counter::DropTableFull));
-        }
-        tables.count(Counter::SessionsCreated, 1);
-        Ok(())
-    }
-}
-
-impl Halves {
-    /// Inserts the half for packets of the side that was called; `false` when there is no room.
-    #[inline(never)]
-    fn insert_answering<T: Tables>(
-        &self,
-        tables: &T,
-        protocol: Protocol,
-        flags: u8,
-        side: Side,
-    ) -> bool {
-        let key = SessionKey::new(side, protocol, self.called, self.opener_seen);
-        let direction = if self.opened_outside() { 0 } else { control::TOWARDS_INSIDE };
-        let session = self.half(
-            protocol,
-            flags,
-            direction,
-            (self.called, self.called_seen),
-            (self.opener_seen, self.opener),
-        );
-        tables.insert_session(&key, session).is_ok()
-    }
-
-    /// Inserts the half for the opener's packets; `false` when there is no room.
-    #[inline(never)]
-    fn insert_opening<T: Tables>(
-        &self,
-        tables: &T,
-        protocol: Protocol,
-        flags: u8,
-        side: Side,
-    ) -> bool {
-        let key = SessionKey::new(side, protocol, self.opener, self.called_seen);
-        let direction = if self.opened_outside() { control::TOWARDS_INSIDE } else { 0 };
-        let session = self.half(
-            protocol,
-            flags,
-            direction,
-            (self.opener, self.opener_seen),
-            (self.called_seen, self.called),
-        );
-        tables.insert_session(&key, session).is_ok()
-    }
-
-    #[inline(always)]
-    const fn opened_outside(&self) -> bool {
-        self.flags & control::OPENED_OUTSIDE != 0
-    }
-
-    /// The half that changes the source and the destination of packets, each from one to another.
-    #[inline(always)]
-    fn half(
-        &self,
-        protocol: Protocol,
-        flags: u8,
-        direction: u64,
-        src: (Peer, Peer),
-        dst: (Peer, Peer),
-    ) -> Session {
-        let state = match protocol {
-            Protocol::Tcp => tcp_bits(flags, self.opened_outside(), self.opened_outside()),
-            _ => 0,
-        };
-        let addresses = Delta::default().words(src.0.0.0, src.1.0.0).words(dst.0.0.0, dst.1.0.0);
-        let checked = match protocol {
-            // ICMP's checksum has no pseudo-header.
-            Protocol::Icmp => Delta::default(),
-            _ => addresses,
-        };
-        Session {
-            deadline: Word64::new(self.deadline.0),
-            hop: Word64::new(0),
-            control: Word64::new(
-                u64::from(self.generation) << control::GENERATION_SHIFT
-                    | self.flags
-                    | direction
-                    | state,
-            ),
-            new_src: src.1.0,
-            new_dst: dst.1.0,
-            new_src_port: src.1.1,
-            new_dst_port: dst.1.1,
-            ip_delta: addresses.ttl().fold(),
-            l4_delta: checked.word(src.0.1.0, src.1.1.0).word(dst.0.1.0, dst.1.1.0).fold(),
-        }
-    }
 }
 
 /// The route of a packet from the LAN, if it leads to the WAN; else the kernel gets the packet.
@@ -396,6 +289,19 @@ pub fn route_to_lan<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> Step<R
         Some(link) if matches!(link.side(), Side::Lan) => Ok(route),
         _ => Err(Verdict::drop(Counter::DropNoRoute)),
     }
+}
+
+/// Whether a packet from the WAN pretends to come from the router itself or from the LAN (RFC 2827).
+#[inline(always)]
+fn is_spoofed<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> bool {
+    if tables.external_index(src).is_some() {
+        return true;
+    }
+    let route = tables.route(dst, src);
+    if !route.is_link() {
+        return matches!(route.decode(), Way::Local);
+    }
+    tables.link(route.link()).is_some_and(|link| matches!(link.side(), Side::Lan))
 }
 
 /// What becomes of a packet from the WAN that is for none of our addresses: it does not get into the

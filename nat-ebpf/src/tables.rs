@@ -1,12 +1,10 @@
 //! What the pipeline asks of its surroundings: maps, clock, random numbers, routes, counters.
 
-#[allow(unused_imports, reason = "for the documentation")]
-use crate::mapping::{self, Request};
 use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
 use nat_common::link::Link;
-use nat_common::ports::PortSlot;
+use nat_common::ports::{Endpoint, PortSlot};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -18,6 +16,21 @@ pub enum InsertError {
     Exists,
     /// There is no room.
     Full,
+}
+
+/// Who wants an external endpoint. Plain words, which the XDP program hands over in registers.
+#[derive(Clone, Copy, Debug)]
+pub struct EndpointRequest {
+    /// Now.
+    pub now: BootTime,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The internal endpoint.
+    pub endpoint: Endpoint,
+    /// Whom it talks to now.
+    pub remote: (NetAddr, NetPort),
+    /// Until when the external endpoint shall be held at least.
+    pub hold: BootTime,
 }
 
 /// Maps, clock, random numbers, routes and counters. Everything takes `&self`: the maps are shared
@@ -78,9 +91,9 @@ pub trait Tables {
         remote: (NetAddr, NetPort),
     ) -> bool;
 
-    /// Finds or makes an external endpoint: [`mapping::external_endpoint`], which the XDP program has
-    /// verified apart from its callers.
-    fn external_endpoint(&self, request: &Request) -> u64;
+    /// Finds or makes an external endpoint: [`crate::mapping::external_endpoint`], which the XDP program
+    /// has verified apart from its callers.
+    fn external_endpoint(&self, request: &EndpointRequest) -> u64;
 
     /// Adds to a counter that the caller names.
     fn count(&self, counter: Counter, amount: u64);

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use nat_tests::client::{
     Gateway, http,
-    soap::{Mapping, Reply, WAN_IP_CONNECTION, envelope},
+    soap::{MAPPING, Mapping, Reply, WAN_IP_CONNECTION, envelope},
 };
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{EXTERNAL, Lab, Namespace, UdpReflector, WAN_HOST, udp_seen_as};
@@ -12,15 +12,6 @@ use std::net::SocketAddrV4;
 
 const CONTENT_TYPE: &str = "text/xml; charset=\"utf-8\"";
 const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
-
-const MAPPING: Mapping<'static> = Mapping {
-    remote_host: "",
-    external_port: "6000",
-    protocol: "UDP",
-    client: "192.168.77.2",
-    internal_port: "5600",
-    lease: "3600",
-};
 
 /// Runs `bad` against a gateway; before and after it everything must work.
 fn survives(bad: impl FnOnce(&Namespace, &Gateway<'_>) -> Result<()>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! ICMP errors about translated packets reach whom they concern, with the addresses that he knows.
 
 use anyhow::{Context, Result};
-use nat_tests::client::{Gateway, soap::Mapping};
+use nat_tests::client::{Gateway, soap::MAPPING};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{EXTERNAL, FAR_HOST, Lab, WAN_HOST};
 use std::io::{ErrorKind, Read, Write};
@@ -32,15 +32,7 @@ fn a_closed_port_on_the_wan_is_reported_to_the_internal_client() -> Result<()> {
 fn a_closed_port_behind_a_forward_is_reported_with_the_external_address() -> Result<()> {
     let lab = Lab::home()?;
     let daemon = Daemon::start(&lab)?;
-    let mapping = Mapping {
-        remote_host: "",
-        external_port: "6000",
-        protocol: "UDP",
-        client: "192.168.77.2",
-        internal_port: "5600",
-        lease: "3600",
-    };
-    Gateway::discover(&lab.lan)?.add(&mapping)?.success()?;
+    Gateway::discover(&lab.lan)?.add(&MAPPING)?.success()?;
     let socket = lab.wan.udp("11.22.33.9:0")?;
     let forwarded = SocketAddrV4::new(EXTERNAL, 6000);
     assert_eq!(refusal(&socket, forwarded)?, ErrorKind::ConnectionRefused);

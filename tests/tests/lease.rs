@@ -1,7 +1,10 @@
 //! A lease ends on time, whether the daemon lives or not.
 
 use anyhow::Result;
-use nat_tests::client::{Gateway, soap::Mapping};
+use nat_tests::client::{
+    Gateway,
+    soap::{MAPPING, Mapping},
+};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
     EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as,
@@ -12,15 +15,6 @@ use std::time::{Duration, Instant};
 
 const LEASE: Duration = Duration::from_secs(4);
 const PORT: SocketAddrV4 = SocketAddrV4::new(EXTERNAL, 6000);
-
-const MAPPING: Mapping<'static> = Mapping {
-    remote_host: "",
-    external_port: "6000",
-    protocol: "UDP",
-    client: "192.168.77.2",
-    internal_port: "5600",
-    lease: "3600",
-};
 
 /// Maps UDP and TCP, calls `meanwhile`, and checks that both close when their lease ends.
 fn lease_ends(lab: &Lab, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {

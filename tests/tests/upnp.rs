@@ -1,7 +1,10 @@
 //! Port mappings by UPnP, with `upnpc` and with SOAP by hand.
 
 use anyhow::{Context, Result};
-use nat_tests::client::{Gateway, Upnpc, description_url, soap::Mapping};
+use nat_tests::client::{
+    Gateway, Upnpc, description_url,
+    soap::{MAPPING, Mapping},
+};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
     ANSWER_TIMEOUT, EXTERNAL, LAN_HOST, Lab, OTHER_WAN_HOST, TcpReflector, UdpReflector, WAN_HOST,
@@ -13,15 +16,6 @@ use std::net::SocketAddrV4;
 const fn external(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(EXTERNAL, port)
 }
-
-const MAPPING: Mapping<'static> = Mapping {
-    remote_host: "",
-    external_port: "6000",
-    protocol: "UDP",
-    client: "192.168.77.2",
-    internal_port: "5600",
-    lease: "3600",
-};
 
 #[test]
 fn upnpc_discovers_adds_lists_and_deletes() -> Result<()> {

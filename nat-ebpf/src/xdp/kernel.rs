@@ -22,8 +22,8 @@ use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 use nat_ebpf::Tables;
-use nat_ebpf::mapping::{self, Request};
-use nat_ebpf::tables::InsertError;
+use nat_ebpf::mapping;
+use nat_ebpf::tables::{EndpointRequest, InsertError};
 use nat_ebpf::verdict::{Route, Way};
 
 /// Maps and helpers.
@@ -176,7 +176,7 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn external_endpoint(&self, request: &Request) -> u64 {
+    fn external_endpoint(&self, request: &EndpointRequest) -> u64 {
         let pack =
             |addr: NetAddr, port: NetPort| u64::from(addr.to_be32()) << 16 | u64::from(port.0);
         let protocol = (request.protocol as u64) << 48;
@@ -237,7 +237,7 @@ extern "C" fn nat_external_endpoint(
         _ => Protocol::Icmp,
     };
     let (addr, port) = mapping::peer(internal);
-    let request = Request {
+    let request = EndpointRequest {
         now: BootTime(now),
         protocol,
         endpoint: Endpoint { addr, port },

@@ -142,6 +142,16 @@ pub struct Mapping<'a> {
     pub lease: &'a str,
 }
 
+/// UDP port 6000 for port 5600 of the LAN host, an hour.
+pub const MAPPING: Mapping<'static> = Mapping {
+    remote_host: "",
+    external_port: "6000",
+    protocol: "UDP",
+    client: "192.168.77.2",
+    internal_port: "5600",
+    lease: "3600",
+};
+
 impl<'a> Mapping<'a> {
     /// The input arguments of AddPortMapping, in the order of the standard.
     pub fn arguments(&self) -> [(&'static str, &'a str); 8] {

@@ -66,7 +66,7 @@ counters! {
     DropFragment = "drop_fragment", Dropped, "fragments that would have to be translated";
     DropProtocol = "drop_protocol", Dropped, "packets towards the WAN of a protocol that is not translated";
     DropIcmp = "drop_icmp", Dropped, "ICMP messages towards the WAN that are neither echo requests nor errors about a session";
-    DropSpoofed = "drop_spoofed", Dropped, "packets from the LAN with an external address as their source";
+    DropSpoofed = "drop_spoofed", Dropped, "packets from the LAN with an external address as their source, and from the WAN with the router's or an internal one";
     DropFiltered = "drop_filtered", Dropped, "packets from the WAN to a mapped port that its filtering does not let in";
     DropUnmapped = "drop_unmapped", Dropped, "packets from the WAN to a port of the NAT that nobody has mapped, or to an internal address";
     DropNoSession = "drop_no_session", Dropped, "TCP resets of connections that are not known";

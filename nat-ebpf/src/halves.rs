@@ -73,7 +73,8 @@ impl Halves {
             (self.opener_side, self.opener, self.opener_seen, self.called_seen, self.called)
         };
         let opened_outside = self.flags & control::OPENED_OUTSIDE != 0;
-        let direction = if (HALF == ANSWERING) == opened_outside { 0 } else { control::TOWARDS_INSIDE };
+        let direction =
+            if (HALF == ANSWERING) == opened_outside { 0 } else { control::TOWARDS_INSIDE };
         let state = match self.protocol {
             Protocol::Tcp => tcp_bits(self.tcp_flags, opened_outside, opened_outside),
             _ => 0,

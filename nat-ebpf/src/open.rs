@@ -11,7 +11,7 @@ use crate::mapping;
 use crate::parse::{Flow, tcp};
 use crate::tables::{EndpointRequest, Tables};
 use crate::track::lease;
-use crate::verdict::{Route, Step, Verdict, Way, fold};
+use crate::verdict::{Route, Step, Verdict, Way, fold, unfold};
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
 use nat_common::session::{Side, control};
@@ -84,15 +84,29 @@ pub fn plan<T: Tables>(tables: &T, opening: &mut Opening<'_>) -> u64 {
     fold(step.map(Route::word))
 }
 
+/// Whether a packet from the WAN pretends to come from the router itself or from the LAN (RFC 2827).
+/// Asked once [`plan`] would let it in.
+#[inline(never)]
+pub fn is_spoofed<T: Tables>(tables: &T, opening: &Opening<'_>) -> bool {
+    let (src, dst) = (opening.flow.src.0, opening.flow.dst.0);
+    if matches!(opening.side, Side::Lan) {
+        return false;
+    }
+    if tables.external_index(src).is_some() {
+        return true;
+    }
+    let route = tables.route(dst, src);
+    if !route.is_link() {
+        return matches!(route.decode(), Way::Local);
+    }
+    tables.link(route.link()).is_some_and(|link| matches!(link.side(), Side::Lan))
+}
+
 /// Makes the session that was planned. `source` is what the request of [`Opening::source_request`] was
 /// answered. Tells the verdict when there is no room, folded, else 0.
 #[inline(never)]
 pub fn insert<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64 {
-    let step = match opening.side {
-        Side::Lan => opening.insert_outwards(tables, mapping::peer(source)),
-        Side::Wan => opening.insert_inwards(tables),
-    };
-    fold(step.map(|()| 0))
+    fold(opening.insert(tables, mapping::peer(source)).map(|()| 0))
 }
 
 impl Opening<'_> {
@@ -134,74 +148,66 @@ impl Opening<'_> {
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
             Some(pool_index) => self.admit(tables, pool_index)?,
         }
-        if is_spoofed(tables, flow.src.0, flow.dst.0) {
-            return Err(Verdict::drop(Counter::DropSpoofed));
-        }
         let route = route_to_lan(tables, flow.src.0, self.client.addr)?;
         self.check_opener()?;
         Ok(route)
     }
 
     #[inline(always)]
-    fn insert_outwards<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
+    fn insert<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
         let flow = self.flow;
-        let (called, called_side, flags) = if self.hairpin {
-            ((self.client.addr, self.client.port), Side::Lan, control::HAIRPIN)
+        let from_outside = matches!(self.side, Side::Wan);
+        let calls_client = from_outside || self.hairpin;
+        let (called, called_side) = if calls_client {
+            ((self.client.addr, self.client.port), Side::Lan)
         } else {
-            (flow.dst, Side::Wan, 0)
+            (flow.dst, Side::Wan)
         };
-        let halves = Halves {
+        let mut halves = Halves {
             protocol: flow.protocol,
             tcp_flags: flow.flags,
-            opener_side: Side::Lan,
+            opener_side: self.side,
             called_side,
             opener: flow.src,
-            opener_seen: source,
+            opener_seen: if from_outside { flow.src } else { source },
             called,
             called_seen: flow.dst,
-            flags,
+            flags: match (from_outside, self.hairpin) {
+                (true, _) => control::OPENED_OUTSIDE,
+                (false, true) => control::HAIRPIN,
+                (false, false) => 0,
+            },
             generation: self.settings.nat_generation,
             deadline: self.first_deadline(),
         };
+        if calls_client {
+            unfold(self.hold_called(tables, &mut halves))?;
+        }
         halves.insert(tables)
     }
 
-    #[inline(always)]
-    fn insert_inwards<T: Tables>(&self, tables: &T) -> Step<()> {
+    /// Holds the port that is called for as long as the session lives at first, and binds the session
+    /// to the port forward there. Tells the verdict when the port is not the client's any more, folded,
+    /// else 0.
+    #[inline(never)]
+    fn hold_called<T: Tables>(&self, tables: &T, halves: &mut Halves) -> u64 {
         let flow = self.flow;
-        let Some(pool_index) = tables.external_index(flow.dst.0) else {
-            return Err(Verdict::drop(Counter::DropInternal));
-        };
         // A UDP flow has no end but the lease; a TCP connection is ended by its own ends.
-        let bound = self.until > self.now && matches!(flow.protocol, Protocol::Udp);
-        let mut deadline = self.first_deadline();
-        if bound && self.until < deadline {
-            deadline = self.until;
+        if self.until > self.now && matches!(flow.protocol, Protocol::Udp) {
+            halves.flags |= control::BOUND_TO_FORWARD;
+            halves.generation = self.settings.forward_generation;
+            if self.until < halves.deadline {
+                halves.deadline = self.until;
+            }
         }
-        let slot = tables.slot(slot_index(pool_index, flow.protocol, flow.dst.1.get()));
-        let slot = slot.ok_or(Verdict::drop(Counter::DropInternal))?;
-        if slot.extend(self.now, self.client, deadline).is_err() {
-            return Err(Verdict::drop(Counter::DropUnmapped));
+        let internal = fold(Err(Verdict::drop(Counter::DropInternal)));
+        let Some(pool_index) = tables.external_index(flow.dst.0) else { return internal };
+        let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
+        let Some(slot) = tables.slot(index) else { return internal };
+        match slot.extend(self.now, self.client, halves.deadline) {
+            Ok(()) => 0,
+            Err(_) => fold(Err(Verdict::drop(Counter::DropUnmapped))),
         }
-        let (bound_flag, generation) = if bound {
-            (control::BOUND_TO_FORWARD, self.settings.forward_generation)
-        } else {
-            (0, self.settings.nat_generation)
-        };
-        let halves = Halves {
-            protocol: flow.protocol,
-            tcp_flags: flow.flags,
-            opener_side: Side::Wan,
-            called_side: Side::Lan,
-            opener: flow.src,
-            opener_seen: flow.src,
-            called: (self.client.addr, self.client.port),
-            called_seen: flow.dst,
-            flags: control::OPENED_OUTSIDE | bound_flag,
-            generation,
-            deadline,
-        };
-        halves.insert(tables)
     }
 
     /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until
@@ -289,19 +295,6 @@ pub fn route_to_lan<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> Step<R
         Some(link) if matches!(link.side(), Side::Lan) => Ok(route),
         _ => Err(Verdict::drop(Counter::DropNoRoute)),
     }
-}
-
-/// Whether a packet from the WAN pretends to come from the router itself or from the LAN (RFC 2827).
-#[inline(always)]
-fn is_spoofed<T: Tables>(tables: &T, src: NetAddr, dst: NetAddr) -> bool {
-    if tables.external_index(src).is_some() {
-        return true;
-    }
-    let route = tables.route(dst, src);
-    if !route.is_link() {
-        return matches!(route.decode(), Way::Local);
-    }
-    tables.link(route.link()).is_some_and(|link| matches!(link.side(), Side::Lan))
 }
 
 /// What becomes of a packet from the WAN that is for none of our addresses: it does not get into the

@@ -56,6 +56,9 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
             open::check_station(frame, tables)?;
             let mut opening = open::Opening::new(settings, now, &flow, side);
             route = Route::from_word(unfold(open::plan(tables, &mut opening))?);
+            if open::is_spoofed(tables, &opening) {
+                return Err(Verdict::drop(Counter::DropSpoofed));
+            }
             let source = match opening.source_request() {
                 Some(request) => unfold(tables.external_endpoint(&request))?,
                 None => 0,

@@ -88,7 +88,8 @@ pub fn follow<T: Tables>(
     }
 }
 
-/// What a session stands on.
+/// What an internal client of a session stands on.
+#[derive(Clone, Copy)]
 struct Base {
     /// The slot of its external port.
     index: u32,
@@ -128,6 +129,36 @@ impl Base {
     }
 }
 
+/// What the called client of a session stands on whose both ends are internal, when `base` is its
+/// caller's; else `base`. Port forwards are the called one's.
+#[inline(always)]
+fn of_called<T: Tables>(
+    tables: &T,
+    base: &Base,
+    session: &Session,
+    other: &Session,
+) -> Option<Base> {
+    const CALLER: u64 = control::HAIRPIN;
+    match session.control.get() & (control::HAIRPIN | control::TOWARDS_INSIDE) {
+        CALLER => Base::of(tables, &base.other, other),
+        _ => Some(*base),
+    }
+}
+
+/// Until when the port forward that a session is bound to lets its caller in.
+#[inline(always)]
+fn bound_until<T: Tables>(tables: &T, now: BootTime, base: &Base) -> BootTime {
+    match tables.slot(base.index) {
+        Some(slot) => match slot.state(now) {
+            SlotState::Held { owner, leased: true } if owner.endpoint() == base.client => {
+                lease(tables, base.index, &slot, owner, base.remote)
+            }
+            _ => BootTime(0),
+        },
+        None => BootTime(0),
+    }
+}
+
 /// Whether a session that is bound to a port forward, and void because some forward went away, still
 /// has its own. If so it counts again: it must not be opened anew by an answer of the internal client,
 /// for that would open the port by the filtering policy too.
@@ -144,13 +175,12 @@ pub fn revalidate<T: Tables>(
         return false;
     }
     let Some(base) = Base::of(tables, key, session) else { return false };
-    let Some(slot) = tables.slot(base.index) else { return false };
-    let SlotState::Held { owner, leased: true } = slot.state(now) else { return false };
-    let until = lease(tables, base.index, &slot, owner, base.remote);
-    if owner.endpoint() != base.client || until <= now {
+    let Some(other) = tables.session(&base.other) else { return false };
+    let Some(called) = of_called(tables, &base, session, &other) else { return false };
+    let until = bound_until(tables, now, &called);
+    if until <= now {
         return false;
     }
-    let Some(other) = tables.session(&base.other) else { return false };
     for half in [session, &other] {
         if half.deadline.get() > until.0 {
             half.deadline.set(until.0);
@@ -174,24 +204,36 @@ impl Update {
     #[inline(never)]
     fn apply<T: Tables>(&self, tables: &T, key: &SessionKey, session: &Session) {
         let Some(base) = Base::of(tables, key, session) else { return };
-        let Some(slot) = tables.slot(base.index) else { return };
+        // Half a session is none: the next packet makes both halves anew.
+        let Some(other) = tables.session(&base.other) else {
+            session.deadline.set(0);
+            return;
+        };
+        let bits = session.control.get();
         let mut deadline = self.deadline;
-        if session.control.get() & control::BOUND_TO_FORWARD != 0 {
-            let SlotState::Held { owner, .. } = slot.state(self.now) else { return };
-            let lease = lease(tables, base.index, &slot, owner, base.remote);
-            deadline = if lease < deadline { lease } else { deadline };
+        if bits & control::BOUND_TO_FORWARD != 0 {
+            let Some(called) = of_called(tables, &base, session, &other) else { return };
+            let until = bound_until(tables, self.now, &called);
+            deadline = if until < deadline { until } else { deadline };
         }
-        // First the port, then the session: a live session's port is never free.
-        if slot.extend(self.now, base.client, deadline).is_err() {
+        // First the ports, then the session: a live session's port is never free.
+        let mut held = self.hold(tables, &base, deadline);
+        if bits & control::HAIRPIN != 0 {
+            held &= Base::of(tables, &base.other, &other)
+                .is_some_and(|theirs| self.hold(tables, &theirs, deadline));
+        }
+        if !held {
             session.deadline.set(0);
             return;
         }
         self.write(session, deadline);
-        match tables.session(&base.other) {
-            Some(other) => self.write(&other, deadline),
-            // Half a session is none: the next packet makes both halves anew.
-            None => session.deadline.set(0),
-        }
+        self.write(&other, deadline);
+    }
+
+    #[inline(always)]
+    fn hold<T: Tables>(&self, tables: &T, base: &Base, until: BootTime) -> bool {
+        let slot = tables.slot(base.index);
+        slot.is_some_and(|slot| slot.extend(self.now, base.client, until).is_ok())
     }
 
     #[inline(always)]

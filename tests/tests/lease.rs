@@ -83,7 +83,7 @@ fn a_new_daemon_takes_over_what_a_killed_one_left() -> Result<()> {
     let daemon = Daemon::builder(&lab).pinned(&bpffs).start()?;
     assert_eq!(udp_seen_as(&socket, server)?, seen, "and under a new daemon");
 
-    let listed: Vec<_> = daemon.mappings()?.iter().map(|mapping| mapping.to_string()).collect();
+    let listed: Vec<_> = daemon.mappings()?.iter().map(ToString::to_string).collect();
     assert_eq!(listed.len(), 2, "{listed:?}");
     assert!(listed.iter().any(|mapping| mapping.contains("11.22.33.9")), "{listed:?}");
     let named = [("NewRemoteHost", ""), ("NewExternalPort", "6000"), ("NewProtocol", "UDP")];

@@ -71,6 +71,7 @@ impl HostTables {
         let now = self.now();
         let slot = self.slot(forward.slot_index()).ok_or(InUse)?;
         slot.open_forward(now, forward.client, forward.flags(), forward.deadline(now))?;
+        self.remove_remotes(forward.slot_index());
         for (key, until) in forward.listed(now) {
             self.set_remote(key, until);
         }

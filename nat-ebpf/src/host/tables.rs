@@ -2,8 +2,8 @@
 
 use super::network::Network;
 use crate::Tables;
-use crate::mapping::{self, Request};
-use crate::tables::InsertError;
+use crate::mapping;
+use crate::tables::{EndpointRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
 use nat_common::counters::{COUNTERS, CounterRecord};
@@ -243,7 +243,7 @@ impl Tables for HostTables {
         self.network.has_socket(protocol, local, remote)
     }
 
-    fn external_endpoint(&self, request: &Request) -> u64 {
+    fn external_endpoint(&self, request: &EndpointRequest) -> u64 {
         mapping::external_endpoint(self, request)
     }
 

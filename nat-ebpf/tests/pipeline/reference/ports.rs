@@ -1,0 +1,167 @@
+//! Who has which external port.
+
+use super::Ticks;
+use nat_ebpf::host::packet::{Peer, protocol};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+/// Ports that the NAT may choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Range {
+    pub fn contains(&self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+/// A port that somebody has, or had.
+#[derive(Clone, Debug)]
+pub(super) struct Port {
+    pub(super) owner: Peer,
+    /// Until when sessions need it.
+    hold: Ticks,
+    pub(super) opened_inside: bool,
+    /// Whom a port forward lets in until when; 0.0.0.0: everybody.
+    leases: HashMap<Ipv4Addr, Ticks>,
+}
+
+impl Port {
+    /// Until when a remote host is let in by a port forward.
+    pub(super) fn lets_in(&self, remote: Ipv4Addr) -> Ticks {
+        let of = |addr| self.leases.get(&addr).copied().unwrap_or(0);
+        of(remote).max(of(Ipv4Addr::UNSPECIFIED))
+    }
+
+    pub(super) fn is_leased(&self, now: Ticks) -> bool {
+        self.leases.values().any(|until| *until > now)
+    }
+}
+
+/// The ports of all protocols on the one external address.
+#[derive(Debug)]
+pub struct PortTable {
+    pub range: Range,
+    ports: HashMap<(u8, u16), Port>,
+    /// The port that an internal endpoint has, or had last.
+    last: HashMap<(u8, Peer), u16>,
+}
+
+impl PortTable {
+    pub fn new(range: Range) -> Self {
+        Self { range, ports: HashMap::new(), last: HashMap::new() }
+    }
+
+    /// Every port of a protocol that anybody ever had, in order.
+    pub fn known(&self, protocol: u8) -> Vec<u16> {
+        let mut known: Vec<u16> =
+            self.ports.keys().filter(|key| key.0 == protocol).map(|key| key.1).collect();
+        known.sort_unstable();
+        known
+    }
+
+    /// A port that somebody has now.
+    pub(super) fn held(&self, now: Ticks, protocol: u8, port: u16) -> Option<&Port> {
+        let entry = self.ports.get(&(protocol, port))?;
+        (entry.hold > now || entry.is_leased(now)).then_some(entry)
+    }
+
+    /// Holds a port for longer, if it is still `owner`'s.
+    pub(super) fn extend(
+        &mut self,
+        now: Ticks,
+        protocol: u8,
+        port: u16,
+        owner: Peer,
+        until: Ticks,
+    ) -> bool {
+        if self.held(now, protocol, port).is_none_or(|held| held.owner != owner) {
+            return false;
+        }
+        let port = self.ports.get_mut(&(protocol, port)).unwrap();
+        port.hold = port.hold.max(until);
+        true
+    }
+
+    /// The external port of an internal endpoint: the one that it has, or the one that the pipeline
+    /// was observed to have chosen, if it might.
+    pub(super) fn map(
+        &mut self,
+        now: Ticks,
+        protocol: u8,
+        endpoint: Peer,
+        until: Ticks,
+        observed: Option<u16>,
+    ) -> Result<u16, String> {
+        let last = self.last.get(&(protocol, endpoint)).copied();
+        if let Some(port) = last
+            && self.extend(now, protocol, port, endpoint, until)
+        {
+            self.ports.get_mut(&(protocol, port)).unwrap().opened_inside = true;
+            return Ok(port);
+        }
+        let range = if protocol == protocol::ICMP {
+            Range { first: 0, last: u16::MAX }
+        } else {
+            self.range
+        };
+        let is_free = |port| range.contains(port) && self.held(now, protocol, port).is_none();
+        let own = endpoint.1;
+        let wanted = last.into_iter().chain([own]).find(|port| is_free(*port));
+        let port = observed.ok_or_else(|| format!("{endpoint:?} got no port"))?;
+        if let Some(wanted) = wanted
+            && port != wanted
+        {
+            return Err(format!("{endpoint:?} got port {port} though {wanted} was free"));
+        }
+        if !is_free(port) {
+            return Err(format!("{endpoint:?} got port {port}, which is not to be had"));
+        }
+        if wanted.is_none() && port % 2 != own % 2 {
+            return Err(format!("{endpoint:?} got port {port} of the wrong parity"));
+        }
+        let entry =
+            Port { owner: endpoint, hold: until, opened_inside: true, leases: HashMap::new() };
+        self.ports.insert((protocol, port), entry);
+        self.last.insert((protocol, endpoint), port);
+        Ok(port)
+    }
+
+    /// Opens a port forward; `false` when the port is somebody else's.
+    pub fn open_forward(
+        &mut self,
+        now: Ticks,
+        protocol: u8,
+        port: u16,
+        client: Peer,
+        leases: HashMap<Ipv4Addr, Ticks>,
+    ) -> bool {
+        let held = self.held(now, protocol, port);
+        if held.is_some_and(|held| held.owner != client) {
+            return false;
+        }
+        let (hold, opened_inside) = held.map_or((0, false), |held| (held.hold, held.opened_inside));
+        self.ports.insert((protocol, port), Port { owner: client, hold, opened_inside, leases });
+        let leads = self.last.get(&(protocol, client)).is_some_and(|last| {
+            self.held(now, protocol, *last)
+                .is_some_and(|held| held.owner == client && held.is_leased(now))
+        });
+        if !leads {
+            self.last.insert((protocol, client), port);
+        }
+        true
+    }
+
+    /// Closes a port forward, if it is still the client's.
+    pub(super) fn close_forward(&mut self, now: Ticks, protocol: u8, port: u16, client: Peer) {
+        if self
+            .held(now, protocol, port)
+            .is_some_and(|held| held.owner == client && held.is_leased(now))
+        {
+            self.ports.get_mut(&(protocol, port)).unwrap().leases.clear();
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! How long sessions live.
+
+use super::{Half, Key, Reference, Side};
+use nat_ebpf::host::packet::{Peer, protocol};
+use std::net::Ipv4Addr;
+
+/// An external port that a session needs, whose it must be, and who calls there.
+#[derive(Clone, Copy)]
+struct Need {
+    port: u16,
+    owner: Peer,
+    remote: Ipv4Addr,
+}
+
+impl Half {
+    /// What the internal client needs whose packets this half translates, or gets them.
+    fn need(&self, key: &Key) -> Need {
+        match key.side {
+            Side::Lan => Need { port: self.new_src.1, owner: key.src, remote: self.new_dst.0 },
+            Side::Wan => Need { port: key.dst.1, owner: self.new_dst, remote: key.src.0 },
+        }
+    }
+}
+
+impl Reference {
+    /// What the client needs that was called, of a session that a port forward has let in.
+    fn need_of_called(&self, key: &Key) -> Option<Need> {
+        let half = self.halves.get(key)?;
+        if half.hairpin && !half.answering {
+            return Some(self.halves.get(&half.other)?.need(&half.other));
+        }
+        Some(half.need(key))
+    }
+
+    /// Whether a session still counts. One that is bound to a forward does, when another forward went
+    /// away, only if its own still lets the caller in.
+    pub(super) fn is_live(&mut self, key: &Key) -> bool {
+        let Some(half) = self.halves.get(key).copied() else { return false };
+        if half.deadline <= self.now {
+            return false;
+        }
+        if !half.bound {
+            return half.generation == self.nat_generation;
+        }
+        if half.generation == self.forward_generation {
+            return true;
+        }
+        let Some(need) = self.need_of_called(key) else { return false };
+        let held = self.ports.held(self.now, key.protocol, need.port);
+        let until = held
+            .filter(|held| held.owner == need.owner)
+            .map_or(0, |held| held.lets_in(need.remote));
+        if until <= self.now || !self.halves.contains_key(&half.other) {
+            return false;
+        }
+        for key in [*key, half.other] {
+            if let Some(half) = self.halves.get_mut(&key) {
+                half.deadline = half.deadline.min(until);
+                half.generation = self.forward_generation;
+            }
+        }
+        true
+    }
+
+    /// A packet of a session is sent on: packets of internal clients keep it alive, and so does
+    /// whatever changes a connection's state.
+    pub(super) fn follow(&mut self, key: &Key, flags: u8) {
+        let half = self.halves[key];
+        let mut connection = half.connection;
+        if key.protocol == protocol::TCP {
+            // Of two internal clients the one that was called is the outside.
+            let by_outside = half.answering != half.opened_outside;
+            if connection.is_reopened_by(flags) {
+                connection = super::Connection::default();
+            }
+            connection.note(flags, by_outside, half.opened_outside);
+        }
+        let changed = connection != half.connection;
+        if !changed && key.side == Side::Wan {
+            return;
+        }
+        let idle = self.idle_time(key.protocol, &connection);
+        let mut deadline = self.now + idle + idle / 16;
+        if !changed && deadline.saturating_sub(half.deadline) <= idle / 16 {
+            return;
+        }
+        let other = self.halves.get(&half.other).copied();
+        if half.bound
+            && let Some(need) = self.need_of_called(key)
+            && let Some(held) = self.ports.held(self.now, key.protocol, need.port)
+        {
+            deadline = deadline.min(held.lets_in(need.remote));
+        }
+        let mut needs = vec![half.need(key)];
+        needs.extend(other.filter(|_| half.hairpin).map(|other| other.need(&half.other)));
+        let held = needs
+            .iter()
+            .all(|need| self.ports.extend(self.now, key.protocol, need.port, need.owner, deadline));
+        // Half a session is none, and one whose port is somebody else's neither.
+        let whole = held && other.is_some();
+        let changed = |half: Half| Half {
+            deadline: if whole { deadline } else { 0 },
+            connection: if held { connection } else { half.connection },
+            ..half
+        };
+        self.halves.insert(*key, changed(half));
+        if let (true, Some(other)) = (held, other) {
+            self.halves.insert(half.other, changed(other));
+        }
+    }
+}

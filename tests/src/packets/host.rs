@@ -1,0 +1,89 @@
+//! The pipeline in memory.
+
+use super::machine::{Action, Change, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome};
+use super::topology::{EXTERNAL, OTHER_EXTERNAL, network, side};
+use anyhow::{Result, anyhow};
+use nat_common::ports::InUse;
+use nat_common::{NetAddr, NetPort};
+use nat_ebpf::host::{Capacity, HostFrame, HostTables, LocalSocket};
+use nat_ebpf::{Decision, process};
+
+/// The pipeline on [`HostTables`].
+#[derive(Debug)]
+pub struct HostMachine {
+    tables: HostTables,
+}
+
+/// Where its random numbers start.
+const SEED: u64 = 2;
+
+impl Default for HostMachine {
+    fn default() -> Self {
+        let mut tables = HostTables::new(network(), SEED);
+        tables.set_externals(vec![EXTERNAL.into()], vec![OTHER_EXTERNAL.into()]);
+        tables.capacity =
+            Capacity { sessions: MAX_SESSION_ENTRIES as usize, endpoints: MAX_ENDPOINTS as usize };
+        Self { tables }
+    }
+}
+
+impl Machine for HostMachine {
+    fn name(&self) -> &'static str {
+        "the host"
+    }
+
+    fn shortest_frame(&self) -> usize {
+        0
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        *self = Self::default();
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Result<()> {
+        let tables = &mut self.tables;
+        let free = |result: Result<(), InUse>| result.map_err(|_| anyhow!("the port is in use"));
+        match change {
+            Change::Wait(seconds) => tables.advance(*seconds),
+            Change::Settings(change) => {
+                if let Some(settings) = &mut tables.settings {
+                    change(settings);
+                }
+            }
+            Change::OpenForward(forward) => free(tables.open_forward(forward))?,
+            Change::CloseForward(forward) => tables.close_forward(forward),
+            Change::OpenSocket(protocol, addr, port) => {
+                tables.network.open_socket(LocalSocket {
+                    protocol: *protocol,
+                    addr: NetAddr::from(*addr),
+                    port: NetPort::new(*port),
+                    remote: None,
+                });
+            }
+            Change::TakePort(protocol, port, owner, seconds) => {
+                free(tables.take_port(*protocol, *port, *owner, *seconds))?;
+            }
+            Change::FillSessions => tables.fill_sessions(),
+            Change::FillEndpoints => tables.fill_endpoints(),
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
+        let before = self.tables.counters();
+        self.tables.set_ingress(link);
+        let mut host_frame = HostFrame::new(frame);
+        let (action, link) = match process(&mut host_frame, &self.tables, side(link)).decision() {
+            Decision::Pass(_) => (Action::Pass, None),
+            Decision::Drop(_) => (Action::Drop, None),
+            Decision::Send { link } => (Action::Send, Some(link)),
+            Decision::Resolve { link } => (Action::Resolve, Some(link)),
+        };
+        let mut counted = self.tables.counters();
+        for (after, before) in counted.iter_mut().zip(before) {
+            *after -= before;
+        }
+        Ok(Outcome { action, link, frame: host_frame.to_bytes(), counted })
+    }
+}

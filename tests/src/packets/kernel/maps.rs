@@ -1,0 +1,246 @@
+//! The program's maps, filled as the daemon fills them.
+
+use super::Router;
+use super::slot::{SLOT, Slot};
+use crate::packets::topology::{EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router_mac};
+use anyhow::{Context as _, Result, ensure};
+use aya::Ebpf;
+use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::link::Link;
+use nat_common::maps::{self, NOT_IN_POOL};
+use nat_common::ports::{Endpoint, slot_index};
+use nat_common::session::{
+    EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord, Side,
+};
+use nat_common::settings::Settings;
+use nat_common::time::NANOS_PER_SEC;
+use nat_common::{BootTime, NetAddr, NetPort, Protocol};
+use nat_ebpf::host::Forward;
+use nix::time::{ClockId, clock_gettime};
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+type Bytes<const N: usize> = [u8; N];
+const SESSION_KEY: usize = size_of::<SessionKey>();
+const SESSION: usize = size_of::<SessionRecord>();
+const ENDPOINT_KEY: usize = size_of::<EndpointKey>();
+const REMOTE_KEY: usize = size_of::<RemoteKey>();
+const SETTINGS: usize = size_of::<Settings>();
+
+/// The maps that change from row to row.
+pub(super) struct Maps {
+    sessions: HashMap<MapData, Bytes<SESSION_KEY>, Bytes<SESSION>>,
+    endpoints: HashMap<MapData, Bytes<ENDPOINT_KEY>, u64>,
+    remotes: HashMap<MapData, Bytes<REMOTE_KEY>, u64>,
+    ports: Array<MapData, Bytes<SLOT>>,
+    settings: Array<MapData, Bytes<SETTINGS>>,
+    counters: PerCpuArray<MapData, CounterRecord>,
+    /// Slots that may hold something, beside those that sessions and endpoints name.
+    used_slots: HashSet<u32>,
+}
+
+fn now() -> Result<BootTime> {
+    let time = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
+    let seconds = u64::try_from(time.tv_sec())?;
+    Ok(BootTime(0).plus_secs(seconds).plus_nanos(u64::try_from(time.tv_nsec())?))
+}
+
+impl Maps {
+    /// Takes the maps of a loaded program, and states links and addresses.
+    pub(super) fn take(ebpf: &mut Ebpf, router: &Router) -> Result<Self> {
+        let mut take =
+            |name: &'static str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
+        let mut links: Array<_, Bytes<{ size_of::<Link>() }>> = take(maps::LINKS)?.try_into()?;
+        let mut link_index: HashMap<_, u32, u32> = take(maps::LINK_INDEX)?.try_into()?;
+        for (index, side) in INTERFACES.iter().filter_map(|interface| interface.link) {
+            let ifindex = router.ifindex(index).context("an interface is missing")?;
+            let link = Link::new(ifindex, router_mac(index), MTU, side);
+            links.set(u32::from(index), bytemuck::cast::<_, Bytes<_>>(link), 0)?;
+            link_index.insert(ifindex, u32::from(index), 0)?;
+        }
+        let mut externals: HashMap<_, Bytes<4>, u32> = take(maps::EXTERNALS)?.try_into()?;
+        externals.insert(EXTERNAL.octets(), 0, 0)?;
+        externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
+        let mut pool: Array<_, Bytes<4>> = take(maps::POOL)?.try_into()?;
+        pool.set(0, EXTERNAL.octets(), 0)?;
+        Ok(Self {
+            sessions: take(maps::SESSIONS)?.try_into()?,
+            endpoints: take(maps::ENDPOINTS)?.try_into()?,
+            remotes: take(maps::REMOTES)?.try_into()?,
+            ports: take(maps::PORTS)?.try_into()?,
+            settings: take(maps::SETTINGS)?.try_into()?,
+            counters: take(maps::COUNTERS)?.try_into()?,
+            used_slots: HashSet::new(),
+        })
+    }
+
+    /// Forgets everything but links, addresses and counters.
+    pub(super) fn clear(&mut self) -> Result<()> {
+        self.find_used_slots()?;
+        for slot in std::mem::take(&mut self.used_slots) {
+            self.ports.set(slot, Slot::default().to_bytes(), 0)?;
+        }
+        for key in self.sessions.keys().collect::<Result<Vec<_>, _>>()? {
+            self.sessions.remove(&key)?;
+        }
+        for key in self.endpoints.keys().collect::<Result<Vec<_>, _>>()? {
+            self.endpoints.remove(&key)?;
+        }
+        for key in self.remotes.keys().collect::<Result<Vec<_>, _>>()? {
+            self.remotes.remove(&key)?;
+        }
+        Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
+    }
+
+    /// The counters, summed over the CPUs.
+    pub(super) fn counters(&self) -> Result<CounterRecord> {
+        let mut sums: CounterRecord = [0; COUNTERS];
+        for record in self.counters.get(&0, 0)?.iter() {
+            for (sum, value) in sums.iter_mut().zip(record) {
+                *sum += value;
+            }
+        }
+        Ok(sums)
+    }
+
+    pub(super) fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) -> Result<()> {
+        let mut settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
+        change(&mut settings);
+        Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(settings), 0)?)
+    }
+
+    /// Brings all deadlines forward, as if so many seconds had passed.
+    pub(super) fn bring_deadlines_forward(&mut self, seconds: u64) -> Result<()> {
+        let nanos = seconds * NANOS_PER_SEC;
+        self.find_used_slots()?;
+        for index in &self.used_slots {
+            let mut slot = Slot::from_bytes(self.ports.get(index, 0)?);
+            slot.bring_forward(seconds);
+            self.ports.set(*index, slot.to_bytes(), 0)?;
+        }
+        for entry in self.sessions.iter().collect::<Result<Vec<_>, _>>()? {
+            let mut record: SessionRecord = bytemuck::pod_read_unaligned(&entry.1);
+            record.deadline = record.deadline.saturating_sub(nanos);
+            self.sessions.insert(entry.0, bytemuck::cast::<_, Bytes<SESSION>>(record), 0)?;
+        }
+        for (key, until) in self.remotes.iter().collect::<Result<Vec<_>, _>>()? {
+            self.remotes.insert(key, until.saturating_sub(nanos), 0)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_forward(&mut self, forward: &Forward) -> Result<()> {
+        let now = now()?;
+        let index = forward.slot_index();
+        let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
+        ensure!(!slot.is_others(now, forward.client), "port {} is in use", forward.port);
+        slot.lease(now, forward.client, forward.flags(), forward.deadline(now));
+        self.ports.set(index, slot.to_bytes(), 0)?;
+        for (key, until) in forward.listed(now) {
+            self.remotes.insert(bytemuck::cast::<_, Bytes<_>>(key), until.0, 0)?;
+        }
+        let key: Bytes<ENDPOINT_KEY> = bytemuck::cast(forward.endpoint_key());
+        let led = match self.endpoints.get(&key, 0) {
+            Ok(word) => {
+                let other = ExternalEndpoint::unpack(word).slot(forward.protocol);
+                self.used_slots.insert(other);
+                let slot = Slot::from_bytes(self.ports.get(&other, 0)?);
+                slot.is_leased_to(now, forward.client)
+            }
+            Err(MapError::KeyNotFound) => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !led {
+            self.endpoints.insert(key, forward.external().pack(), 0)?;
+        }
+        self.used_slots.insert(index);
+        Ok(())
+    }
+
+    pub(super) fn close_forward(&mut self, forward: &Forward) -> Result<()> {
+        let index = forward.slot_index();
+        let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
+        if slot.is_leased_to(now()?, forward.client) {
+            slot.end_lease();
+            self.ports.set(index, slot.to_bytes(), 0)?;
+        }
+        for (key, _) in forward.listed(BootTime(0)) {
+            self.remotes.remove(&bytemuck::cast::<_, Bytes<REMOTE_KEY>>(key))?;
+        }
+        self.change_settings(|settings| settings.forward_generation += 1)
+    }
+
+    pub(super) fn take_port(
+        &mut self,
+        protocol: Protocol,
+        port: u16,
+        owner: Endpoint,
+        seconds: u64,
+    ) -> Result<()> {
+        let now = now()?;
+        let index = slot_index(0, protocol, port);
+        let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
+        ensure!(!slot.is_others(now, owner), "port {port} is in use");
+        slot.hold(owner, now.plus_secs(seconds));
+        self.ports.set(index, slot.to_bytes(), 0)?;
+        self.used_slots.insert(index);
+        Ok(())
+    }
+
+    /// Fills what room there is for sessions with sessions that are long over.
+    pub(super) fn fill_sessions(&mut self) -> Result<()> {
+        let over = [0; SESSION];
+        fill(|number| {
+            // From 0.0.0.0/8, where no packet comes from.
+            let src = (NetAddr::from(Ipv4Addr::from_bits(number)), NetPort(0));
+            let key = SessionKey::new(Side::Wan, Protocol::Udp, src, src);
+            self.sessions.insert(bytemuck::cast::<_, Bytes<_>>(key), over, 0)
+        })
+    }
+
+    /// Fills what room there is for internal endpoints.
+    pub(super) fn fill_endpoints(&mut self) -> Result<()> {
+        fill(|number| {
+            let addr = NetAddr::from(Ipv4Addr::from_bits(number));
+            let key = EndpointKey::new(Protocol::Udp, addr, NetPort(0));
+            self.endpoints.insert(bytemuck::cast::<_, Bytes<_>>(key), 0, 0)
+        })
+    }
+
+    /// Notes the slots that sessions and endpoints name.
+    fn find_used_slots(&mut self) -> Result<()> {
+        for entry in &self.endpoints {
+            let (key, word) = entry?;
+            let key: EndpointKey = bytemuck::cast(key);
+            self.used_slots.insert(ExternalEndpoint::unpack(word).slot(key.protocol()));
+        }
+        for entry in &self.sessions {
+            let (key, record) = entry?;
+            let key: SessionKey = bytemuck::cast(key);
+            let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
+            let port = match key.side() {
+                Side::Lan => record.new_src_port,
+                Side::Wan => key.dst_port,
+            };
+            self.used_slots.insert(slot_index(0, key.protocol(), port.get()));
+        }
+        Ok(())
+    }
+}
+
+/// Inserts entries until the map takes no more.
+fn fill(mut insert: impl FnMut(u32) -> Result<(), MapError>) -> Result<()> {
+    for number in 0..u32::MAX {
+        match insert(number) {
+            Ok(()) => {}
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(nix::libc::E2BIG) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The XDP program, run by the kernel on one frame at a time (`BPF_PROG_RUN`).
+//!
+//! It needs interfaces, routes and neighbours for `bpf_fib_lookup`, and sockets for the socket lookups:
+//! [`Router`] is a namespace that has them. The kernel's clock cannot be set: when time is to pass, all
+//! deadlines in the maps are brought forward instead.
+
+mod maps;
+mod router;
+mod slot;
+
+pub use router::Router;
+
+use super::machine::{Action, Change, Machine, Outcome};
+use super::topology::side;
+use anyhow::{Context as _, Result, bail, ensure};
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use maps::Maps;
+use nat_common::Protocol;
+use nat_common::maps::{ENDPOINTS, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::session::Side;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::{env, fs};
+
+/// The XDP program and its maps. To be made and used on a thread inside the [`Router`].
+pub struct KernelMachine<'a> {
+    router: &'a Router,
+    ebpf: Ebpf,
+    maps: Maps,
+    sockets: Vec<OwnedFd>,
+}
+
+/// The environment variable that names the compiled program; `.cargo/config.toml` sets it.
+const OBJECT: &str = "IGD_XDP_OBJECT";
+
+/// `BPF_PROG_RUN` takes no frame without an Ethernet header.
+const SHORTEST_FRAME: usize = 14;
+
+/// Room for what the program puts before a frame.
+const HEADROOM: usize = 256;
+
+/// What the program puts before a frame that the kernel is to send: a mark, and the interface's index.
+const HAND_OVER_LEN: usize = 8;
+/// The mark.
+const HAND_OVER: u32 = 0x4e41_5401;
+
+/// The kernel's `enum xdp_action`.
+mod xdp_action {
+    pub(super) const DROP: u32 = 1;
+    pub(super) const PASS: u32 = 2;
+    pub(super) const REDIRECT: u32 = 4;
+}
+
+impl<'a> KernelMachine<'a> {
+    /// Loads the program that `cargo xtask build` has compiled.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel refuses it.
+    pub fn load(router: &'a Router) -> Result<Self> {
+        let path = env::var_os(OBJECT)
+            .with_context(|| format!("{OBJECT} is not set: run this by cargo"))?;
+        let object = fs::read(&path).with_context(|| {
+            format!("no compiled XDP program {}: run `cargo xtask build`", path.display())
+        })?;
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
+            .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .load(&object)
+            .context("the kernel does not take the XDP program's maps")?;
+        for name in [PROGRAM_LAN, PROGRAM_WAN] {
+            let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
+            program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
+        }
+        let maps = Maps::take(&mut ebpf, router)?;
+        Ok(Self { router, ebpf, maps, sockets: Vec::new() })
+    }
+
+    fn run(&self, link: u8, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let name = match side(link) {
+            Side::Lan => PROGRAM_LAN,
+            Side::Wan => PROGRAM_WAN,
+        };
+        let program: &Xdp = self.ebpf.program(name).context(name)?.try_into()?;
+        let ifindex = self.router.ifindex(link).context("no such link")?;
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = [0, u32::try_from(frame.len())?, 0, ifindex, 0, 0];
+        let mut out = vec![0; frame.len() + HEADROOM];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ctx_in: Some(bytemuck::bytes_of(&context)),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_RUN")?;
+        out.truncate(usize::try_from(result.data_size_out)?);
+        Ok((result.return_value, out))
+    }
+
+    fn open_socket(&mut self, protocol: Protocol, addr: Ipv4Addr, port: u16) -> Result<()> {
+        let socket = match protocol {
+            Protocol::Udp => OwnedFd::from(UdpSocket::bind((addr, port))?),
+            Protocol::Tcp => OwnedFd::from(TcpListener::bind((addr, port))?),
+            Protocol::Icmp => bail!("ICMP has no ports"),
+        };
+        self.sockets.push(socket);
+        Ok(())
+    }
+}
+
+impl Machine for KernelMachine<'_> {
+    fn name(&self) -> &'static str {
+        "the kernel"
+    }
+
+    fn shortest_frame(&self) -> usize {
+        SHORTEST_FRAME
+    }
+
+    fn reset(&mut self) -> Result<()> {
+        self.sockets.clear();
+        self.maps.clear()
+    }
+
+    fn change(&mut self, change: &Change) -> Result<()> {
+        match change {
+            Change::Wait(seconds) => self.maps.bring_deadlines_forward(*seconds),
+            Change::Settings(change) => self.maps.change_settings(change),
+            Change::OpenForward(forward) => self.maps.open_forward(forward),
+            Change::CloseForward(forward) => self.maps.close_forward(forward),
+            Change::OpenSocket(protocol, addr, port) => self.open_socket(*protocol, *addr, *port),
+            Change::TakePort(protocol, port, owner, seconds) => {
+                self.maps.take_port(*protocol, *port, *owner, *seconds)
+            }
+            Change::FillSessions => self.maps.fill_sessions(),
+            Change::FillEndpoints => self.maps.fill_endpoints(),
+        }
+    }
+
+    fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
+        let before = self.maps.counters()?;
+        let (action, mut out) = self.run(link, frame)?;
+        let mut counted = self.maps.counters()?;
+        for (after, before) in counted.iter_mut().zip(before) {
+            *after -= before;
+        }
+        let (action, link) = match action {
+            xdp_action::DROP => (Action::Drop, None),
+            xdp_action::PASS if out.len() == frame.len() => (Action::Pass, None),
+            xdp_action::PASS => {
+                let link = self.handed_over(&out)?;
+                out.drain(..HAND_OVER_LEN);
+                (Action::Resolve, Some(link))
+            }
+            xdp_action::REDIRECT => (Action::Send, None),
+            other => bail!("the program returned {other}"),
+        };
+        Ok(Outcome { action, link, frame: out, counted })
+    }
+}
+
+impl KernelMachine<'_> {
+    /// Reads what stands before a frame that the kernel is to send; tells the link.
+    fn handed_over(&self, out: &[u8]) -> Result<u8> {
+        let note: [u8; HAND_OVER_LEN] =
+            *out.first_chunk().context("the frame has become shorter")?;
+        let [mark, ifindex]: [u32; 2] = bytemuck::cast(note);
+        ensure!(mark == HAND_OVER, "the mark before the frame is {mark:#x}");
+        self.router.link(ifindex).context("handed over to an interface that is no link")
+    }
+}

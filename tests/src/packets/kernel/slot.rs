@@ -1,0 +1,76 @@
+//! A slot of the port table as the map holds it. The daemon shares the table's memory with the program
+//! and works on it by [`nat_common::ports::PortSlot`]; here nothing else runs, and plain words do.
+
+use nat_common::BootTime;
+use nat_common::ports::{Endpoint, Owner};
+use nat_common::time::NANOS_PER_SEC;
+
+/// Size of a slot, bytes.
+pub(super) const SLOT: usize = size_of::<nat_common::ports::PortSlot>();
+
+/// A slot's words.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Slot {
+    /// Until when sessions hold it, shifted left by one, beside the claiming mark.
+    hold: u64,
+    owner: u64,
+    lease: u64,
+}
+
+impl Slot {
+    /// From the map's value.
+    pub(super) fn from_bytes(bytes: [u8; SLOT]) -> Self {
+        let [hold, owner, lease, _]: [u64; 4] = bytemuck::cast(bytes);
+        Self { hold, owner, lease }
+    }
+
+    /// To the map's value.
+    pub(super) fn to_bytes(self) -> [u8; SLOT] {
+        bytemuck::cast([self.hold, self.owner, self.lease, 0])
+    }
+
+    /// Whether it is held or leased by another endpoint than `client`.
+    pub(super) fn is_others(self, now: BootTime, client: Endpoint) -> bool {
+        self.is_taken(now) && self.owner >> 16 != word(client, 0) >> 16
+    }
+
+    /// Whether a lease runs for `client`.
+    pub(super) fn is_leased_to(self, now: BootTime, client: Endpoint) -> bool {
+        self.lease > now.0 && !self.is_others(now, client)
+    }
+
+    fn is_taken(self, now: BootTime) -> bool {
+        self.hold >> 1 > now.0 || self.lease > now.0
+    }
+
+    /// Leases it to `client`.
+    pub(super) fn lease(&mut self, now: BootTime, client: Endpoint, flags: u64, until: BootTime) {
+        let kept = if self.is_taken(now) { self.owner & Owner::OPENED_INSIDE } else { 0 };
+        self.owner = word(client, flags | kept);
+        self.lease = until.0;
+    }
+
+    /// Ends the lease.
+    pub(super) fn end_lease(&mut self) {
+        self.lease = 0;
+        self.owner &= !(Owner::ANY_REMOTE | Owner::LISTED_REMOTES);
+    }
+
+    /// Has `owner` hold it, as for a session from the inside.
+    pub(super) fn hold(&mut self, owner: Endpoint, until: BootTime) {
+        self.owner = word(owner, Owner::OPENED_INSIDE);
+        self.hold = until.0 << 1;
+    }
+
+    /// Brings its deadlines forward.
+    pub(super) fn bring_forward(&mut self, seconds: u64) {
+        let nanos = seconds * NANOS_PER_SEC;
+        self.hold = (self.hold >> 1).saturating_sub(nanos) << 1 | (self.hold & 1);
+        self.lease = self.lease.saturating_sub(nanos);
+    }
+}
+
+/// The owner's word: address, port, flags.
+fn word(client: Endpoint, flags: u64) -> u64 {
+    u64::from(client.addr.to_be32()) << 32 | u64::from(client.port.0) << 16 | flags
+}

@@ -1,0 +1,88 @@
+//! What a row is played on.
+
+use anyhow::Result;
+use nat_common::Protocol;
+use nat_common::counters::CounterRecord;
+use nat_common::ports::Endpoint;
+use nat_common::settings::Settings;
+use nat_ebpf::host::Forward;
+use std::net::Ipv4Addr;
+
+/// Session entries that fit: two for each session.
+pub const MAX_SESSION_ENTRIES: u32 = 256;
+/// Internal endpoints that fit.
+pub const MAX_ENDPOINTS: u32 = 128;
+
+/// A change of the NAT's surroundings.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// So many seconds pass.
+    Wait(u64),
+    /// The daemon changes its settings.
+    Settings(fn(&mut Settings)),
+    /// A port forward is opened.
+    OpenForward(Forward),
+    /// A port forward is closed.
+    CloseForward(Forward),
+    /// A service of the router opens a socket.
+    OpenSocket(Protocol, Ipv4Addr, u16),
+    /// Somebody has an external port, for so many seconds.
+    TakePort(Protocol, u16, Endpoint, u64),
+    /// No further session fits.
+    FillSessions,
+    /// No further internal endpoint fits.
+    FillEndpoints,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Left to the kernel.
+    Pass,
+    /// Dropped.
+    Drop,
+    /// Sent.
+    Send,
+    /// Given to the kernel, which is to find the neighbour's MAC address and send it.
+    Resolve,
+}
+
+/// What became of a frame, and what it looks like now.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What became of it.
+    pub action: Action,
+    /// The link that sends it, where the machine tells.
+    pub link: Option<u8>,
+    /// Its bytes.
+    pub frame: Vec<u8>,
+    /// How far the counters have gone.
+    pub counted: CounterRecord,
+}
+
+/// The NAT in the [`topology`](super::topology).
+pub trait Machine {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// The shortest frame that it takes, bytes.
+    fn shortest_frame(&self) -> usize;
+
+    /// Forgets everything, and starts with the default settings.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn reset(&mut self) -> Result<()>;
+
+    /// Changes its surroundings.
+    ///
+    /// # Errors
+    /// When the kernel refuses, or a port is not free.
+    fn change(&mut self, change: &Change) -> Result<()>;
+
+    /// Has a frame come in by a link.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome>;
+}

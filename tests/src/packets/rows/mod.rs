@@ -1,0 +1,50 @@
+//! The rows, by what they are about.
+
+mod expiry;
+mod filtering;
+mod forwards;
+mod hairpin;
+mod icmp_errors;
+mod limits;
+mod malformed;
+mod mapping;
+mod passing;
+mod translation;
+
+use super::Row;
+use nat_common::ports::Endpoint;
+use nat_common::{NetAddr, NetPort, Protocol};
+use nat_ebpf::host::Forward;
+use nat_ebpf::host::packet::Peer;
+
+/// All rows.
+pub fn all() -> Vec<Row> {
+    [
+        translation::rows(),
+        mapping::rows(),
+        filtering::rows(),
+        forwards::rows(),
+        hairpin::rows(),
+        icmp_errors::rows(),
+        expiry::rows(),
+        passing::rows(),
+        limits::rows(),
+        malformed::rows(),
+    ]
+    .concat()
+}
+
+fn endpoint((addr, port): Peer) -> Endpoint {
+    Endpoint { addr: NetAddr::from(addr), port: NetPort::new(port) }
+}
+
+/// A port forward without anybody whom it lets in.
+fn forward(protocol: Protocol, port: u16, client: Peer) -> Forward {
+    let client = endpoint(client);
+    Forward { protocol, port, client, any_remote: None, remotes: Vec::new() }
+}
+
+/// A port forward that lets everybody in.
+fn forward_any(protocol: Protocol, port: u16, client: Peer, seconds: u64) -> Forward {
+    Forward { any_remote: Some(seconds), ..forward(protocol, port, client) }
+}

@@ -3,7 +3,8 @@
 //! Pure rooms, which never see a socket, a clock or a BPF map: [`wire`] (bytes to types and back),
 //! [`igd`] (devices, services and actions), [`mapping`] (the port-mapping table), [`config`].
 //! Thin rooms, which do: [`datapath`] (the XDP program and its maps), [`http`], [`ssdp`],
-//! [`control`] (the operator's socket), [`cli`]. [`daemon`] joins them.
+//! [`control`] (the operator's socket), [`probe`] (checks of the machine), [`cli`]. [`daemon`] joins
+//! them.
 
 pub mod cli;
 pub mod config;
@@ -13,6 +14,7 @@ pub mod datapath;
 pub mod http;
 pub mod igd;
 pub mod mapping;
+pub mod probe;
 pub mod shutdown;
 pub mod ssdp;
 pub mod wire;

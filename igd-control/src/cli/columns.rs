@@ -31,6 +31,22 @@ pub(super) const COUNTERS: &[Column] = &[
     Column::text("WHAT IT COUNTS", "help"),
 ];
 
+/// `probe`, what was found.
+pub(super) const FINDINGS: &[Column] = &[
+    Column::text("RESULT", "status"),
+    Column::text("CHECK", "check"),
+    Column::text("INTERFACE", "interface"),
+    Column::text("WHAT WAS FOUND", "detail"),
+];
+
+/// `probe`, how to mend it.
+pub(super) const MENDING: &[Column] = &[
+    Column::text("RESULT", "status"),
+    Column::text("CHECK", "check"),
+    Column::text("INTERFACE", "interface"),
+    Column::text("TO MEND IT", "command"),
+];
+
 /// The interfaces in `status`.
 pub(super) const INTERFACES: &[Column] = &[
     Column::text("INTERFACE", "name"),

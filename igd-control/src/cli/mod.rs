@@ -1,6 +1,7 @@
 //! The command line.
 
 mod columns;
+mod probe;
 mod query;
 mod table;
 
@@ -30,6 +31,8 @@ struct Cli {
 enum Command {
     /// Run the gateway in the foreground.
     Run(RunArgs),
+    /// Check whether and how well the gateway would run on this machine.
+    Probe(ProbeArgs),
     /// Show the state of the running gateway.
     Status(QueryArgs),
     /// List the port mappings.
@@ -67,6 +70,15 @@ struct RunArgs {
     /// Unix socket for status, mappings, sessions and counters.
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct ProbeArgs {
+    #[command(flatten)]
+    run: RunArgs,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -114,7 +126,7 @@ fn replace<T>(value: &mut T, flag: Option<T>) {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing is left to be done when not even stderr can be written.
@@ -127,8 +139,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Probe(args) => return probe::probe(&args.run.config()?, args.json),
         Command::Run(args) => daemon::run(args.config()?),
         Command::Status(args) => query::status(&args.control_socket, args.json),
         Command::Mappings(args) => query::mappings(&args.control_socket, args.json),
@@ -136,7 +149,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Counters(args) => query::counters(&args.control_socket, args.json),
         Command::Unload(args) => datapath::unload(&args.pin_dir),
         Command::Config => Ok(io::stdout().write_all(config::default_file().as_bytes())?),
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the reader of our output (`| head`) has seen enough.

@@ -14,6 +14,7 @@ use crate::{
     datapath::{self, DataPath, DataPathConfig},
     http,
     igd::{Gateway, GatewayConfig},
+    probe,
     shutdown::{Trigger, shutdown},
 };
 use anyhow::Context as _;
@@ -50,6 +51,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 
 async fn until_signal(config: Config) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    probe::before_start(&config).await?;
     // What can be refused is asked for before the packet path is touched.
     let control = ControlSocket::bind(&config.daemon.control_socket)?;
     let identity = Identity::new(&config);

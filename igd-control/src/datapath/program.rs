@@ -37,7 +37,12 @@ const PIN_HINT: &str = "mount one (mount -t bpf bpf /sys/fs/bpf), choose another
                         or run with --no-pin";
 
 /// The folder of one layout version within the pin directory.
-const LAYOUT_PREFIX: &str = "layout-";
+pub(super) const LAYOUT_PREFIX: &str = "layout-";
+
+/// The folder of this version.
+pub(super) fn layout_name() -> String {
+    format!("{LAYOUT_PREFIX}{LAYOUT_VERSION}")
+}
 
 /// Loads the program and its maps. With `pin_dir`, maps of this layout that are pinned there are
 /// adopted, and the others are pinned. The flag tells whether sessions were adopted.
@@ -87,7 +92,7 @@ fn layout_folder(pin_dir: &Path) -> Result<PathBuf> {
     if kind.filesystem_type() != nix::sys::statfs::BPF_FS_MAGIC {
         bail!("{} is not on a BPF file system: {PIN_HINT}", pin_dir.display(),);
     }
-    let ours = format!("{LAYOUT_PREFIX}{LAYOUT_VERSION}");
+    let ours = layout_name();
     for entry in fs::read_dir(pin_dir)? {
         let name = entry?.file_name();
         let name = name.to_string_lossy();
@@ -139,6 +144,13 @@ pub fn unload(pin_dir: &Path) -> Result<()> {
 }
 
 const LINK_PREFIX: &str = "link-";
+
+/// Where the link called `name` is pinned.
+pub(super) fn link_pin(pin_dir: &Path, name: &str) -> PathBuf {
+    // Dots are not allowed in names on a BPF file system.
+    let name = format!("{LINK_PREFIX}{}", name.replace('.', "_"));
+    pin_dir.join(layout_name()).join(name)
+}
 
 /// Attaches programs to interfaces.
 pub struct Attacher<'a> {
@@ -249,10 +261,7 @@ impl Attacher<'_> {
     }
 
     fn pin(&self, name: &str) -> Option<PathBuf> {
-        let folder = format!("{LAYOUT_PREFIX}{LAYOUT_VERSION}");
-        // Dots are not allowed in names on a BPF file system.
-        let name = format!("{LINK_PREFIX}{}", name.replace('.', "_"));
-        self.pin_dir.map(|pin_dir| pin_dir.join(folder).join(name))
+        self.pin_dir.map(|pin_dir| link_pin(pin_dir, name))
     }
 }
 

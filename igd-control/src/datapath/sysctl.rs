@@ -10,6 +10,10 @@ const FEWEST_PORTS: u32 = 1024;
 /// Lowest port that the NAT takes by itself.
 const FIRST_PORT: u16 = 1024;
 
+/// A command that leaves the NAT enough ports.
+pub(crate) const NARROWER_LOCAL_PORTS: &str =
+    "sysctl -w net.ipv4.ip_local_port_range='32768 60999'";
+
 /// IPv4 forwarding that was switched on; put back as it was on drop.
 #[derive(Debug, Default)]
 pub struct Forwarding {
@@ -56,16 +60,29 @@ impl Drop for Forwarding {
 /// # Errors
 /// When the kernel's range leaves too few.
 pub fn nat_ports() -> Result<PortRange> {
+    let (first, last) = local_ports()?;
+    outside(first, last).with_context(|| format!("narrow them, for example {NARROWER_LOCAL_PORTS}"))
+}
+
+/// The first and the last port that the kernel gives to the router's own connections.
+///
+/// # Errors
+/// When the kernel does not say.
+pub(crate) fn local_ports() -> Result<(u16, u16)> {
     let path = "/proc/sys/net/ipv4/ip_local_port_range";
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
     let mut numbers = text.split_whitespace().map(str::parse::<u16>);
     let (Some(Ok(first)), Some(Ok(last))) = (numbers.next(), numbers.next()) else {
         bail!("cannot make sense of {path}: {text:?}");
     };
-    outside(first, last)
+    Ok((first, last))
 }
 
-fn outside(local_first: u16, local_last: u16) -> Result<PortRange> {
+/// All ports from 1024 but for these.
+///
+/// # Errors
+/// When too few are left.
+pub(crate) fn outside(local_first: u16, local_last: u16) -> Result<PortRange> {
     let range = PortRange {
         first: FIRST_PORT,
         last: u16::MAX,
@@ -75,8 +92,8 @@ fn outside(local_first: u16, local_last: u16) -> Result<PortRange> {
     let left = (FIRST_PORT..=u16::MAX).filter(|port| range.contains(*port)).count();
     if left < FEWEST_PORTS as usize {
         bail!(
-            "the kernel's local ports {local_first}-{local_last} leave only {left} to the NAT: \
-             narrow them, for example sysctl -w net.ipv4.ip_local_port_range='32768 60999'"
+            "the kernel's local ports {local_first}-{local_last} (net.ipv4.ip_local_port_range) \
+             leave only {left} to the NAT"
         );
     }
     Ok(range)

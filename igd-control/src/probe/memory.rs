@@ -1,0 +1,88 @@
+//! The kernel memory that the maps take, against what there is.
+
+use super::Finding;
+use nat_common::{
+    ports::{PortSlot, SLOTS_PER_ADDRESS},
+    session::{EndpointKey, RemoteKey, Session, SessionKey},
+};
+use std::fs;
+
+/// What a hash map costs for each entry beside key and value, bytes.
+const ENTRY: u64 = 48;
+/// What it costs for each bucket; there are as many as entries, rounded up to a power of two.
+const BUCKET: u64 = 16;
+/// Entries of the map of remote hosts, which no setting changes.
+const REMOTES: u64 = 65_536;
+/// Fewest sessions that can be configured.
+const FEWEST: u32 = 1_024;
+const MIB: u64 = 1 << 20;
+
+/// Memory, bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Memory {
+    /// `MemAvailable`; `None` when the kernel does not say.
+    pub(super) available: Option<u64>,
+    /// Whether a former daemon has pinned the maps: then they take nothing more.
+    pub(super) pinned: bool,
+}
+
+impl Memory {
+    /// Looks at this machine.
+    pub(super) fn gather(pinned: bool) -> Self {
+        let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        Self { available: available(&text), pinned }
+    }
+
+    /// Judges it for as many sessions and external addresses.
+    pub(super) fn finding(&self, max_sessions: u32, addresses: u32) -> Finding {
+        let needed = needed(max_sessions, addresses);
+        let tables = format!("{} MiB for {max_sessions} sessions", needed.div_ceil(MIB));
+        if self.pinned {
+            return Finding::ok("memory", "the tables are pinned and stay as large as they are");
+        }
+        let Some(available) = self.available else {
+            return Finding::unchecked("memory", "/proc/meminfo does not say what is available");
+        };
+        let there = format!("{} MiB are available", available / MIB);
+        if needed <= available / 2 {
+            return Finding::ok("memory", format!("{tables}; {there}"));
+        }
+        let fitting = fitting(available / 2, addresses);
+        let mend = format!("# in the configuration file, [nat]: max-sessions = {fitting}");
+        if needed > available {
+            let detail = format!("the tables need {tables}, but only {there}");
+            return Finding::failure("memory", detail).mend(mend);
+        }
+        let detail = format!("the tables need {tables}, more than half of the memory: {there}");
+        Finding::warning("memory", detail).mend(mend)
+    }
+}
+
+/// `MemAvailable` in the text of `/proc/meminfo`, bytes.
+pub(super) fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// What the kernel takes for the maps, bytes.
+pub(super) fn needed(max_sessions: u32, addresses: u32) -> u64 {
+    let slots = u64::from(SLOTS_PER_ADDRESS) * u64::from(addresses);
+    let sessions = hash::<SessionKey, Session>(2 * u64::from(max_sessions));
+    let endpoints = hash::<EndpointKey, u64>(slots.min(u64::from(max_sessions)));
+    let remotes = hash::<RemoteKey, u64>(REMOTES);
+    sessions + endpoints + remotes + slots * size_of::<PortSlot>() as u64
+}
+
+fn hash<K, V>(entries: u64) -> u64 {
+    let entry = ENTRY + size_of::<K>() as u64 + size_of::<V>() as u64;
+    entries * entry + entries.next_power_of_two() * BUCKET
+}
+
+/// The largest power of two of sessions that needs no more than `bytes`.
+fn fitting(bytes: u64, addresses: u32) -> u32 {
+    let powers = (0..=24).rev().map(|power| 1 << power);
+    powers
+        .take_while(|sessions| *sessions >= FEWEST)
+        .find(|sessions| needed(*sessions, addresses) <= bytes)
+        .unwrap_or(FEWEST)
+}

@@ -1,0 +1,83 @@
+//! Where the daemon keeps its maps and answers its operator.
+
+use super::Finding;
+use crate::datapath::pins;
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+/// What is to be known of the pin directory.
+#[derive(Clone, Debug)]
+pub(super) struct PinDir {
+    pub(super) path: PathBuf,
+    /// Whether it is, or would be made, on a BPF file system; `None` when that cannot be told.
+    pub(super) bpf: Option<bool>,
+    /// Maps of other layout versions in it.
+    pub(super) others: Vec<String>,
+}
+
+impl PinDir {
+    /// Looks at `path`.
+    pub(super) fn gather(path: &Path) -> Self {
+        // It is made when the daemon starts: what counts is where.
+        let existing = path.ancestors().find(|ancestor| ancestor.exists());
+        let kind = existing.and_then(|existing| nix::sys::statfs::statfs(existing).ok());
+        Self {
+            path: path.to_owned(),
+            bpf: kind.map(|kind| kind.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC),
+            others: pins::other_layouts(path),
+        }
+    }
+
+    /// Judges it.
+    pub(super) fn finding(&self) -> Finding {
+        let path = self.path.display();
+        match self.bpf {
+            Some(true) if self.others.is_empty() => {
+                Finding::ok("pin directory", format!("{path} is on a BPF file system"))
+            }
+            Some(true) => Finding::failure(
+                "pin directory",
+                format!("{path} holds maps of another version: {}", self.others.join(", ")),
+            )
+            .mend(format!("igd-control unload --pin-dir {path} # ends the sessions there")),
+            Some(false) => Finding::failure(
+                "pin directory",
+                format!("{path} is not on a BPF file system; --no-pin does without"),
+            )
+            .mend(self.mount()),
+            None => Finding::unchecked("pin directory", format!("cannot look at {path}")),
+        }
+    }
+
+    fn mount(&self) -> String {
+        let usual = Path::new("/sys/fs/bpf");
+        if self.path.starts_with(usual) {
+            return format!("mount -t bpf bpf {}", usual.display());
+        }
+        let place = self.path.parent().unwrap_or(&self.path).display();
+        format!("mkdir -p {place} && mount -t bpf bpf {place}")
+    }
+}
+
+/// Asks whether a daemon answers at the control socket.
+pub(super) fn control_socket(path: &Path) -> Finding {
+    judge_socket(path, UnixStream::connect(path).map(drop))
+}
+
+/// Judges what came of connecting to it.
+pub(super) fn judge_socket(path: &Path, connected: io::Result<()>) -> Finding {
+    let shown = path.display();
+    match connected {
+        Ok(()) => Finding::failure("daemon", format!("one runs already and answers at {shown}"))
+            .mend(
+                "systemctl stop igd-control # or end the process that `igd-control status` names",
+            ),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Finding::unchecked("daemon", format!("{shown} may not be opened"))
+        }
+        Err(_) => Finding::ok("daemon", format!("none answers at {shown}")),
+    }
+}

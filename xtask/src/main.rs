@@ -8,6 +8,7 @@
 mod build;
 mod ci;
 mod demo;
+mod fuzz;
 mod lint;
 mod setup;
 mod steps;
@@ -37,6 +38,8 @@ enum Verb {
     Demo(demo::Args),
     /// Runs every test. Needs root.
     Test(test::Args),
+    /// Looks for inputs that break the parsers or the packet path, with libFuzzer.
+    Fuzz(fuzz::Args),
     /// Checks formatting, lints, documentation, licences and advisories.
     Lint,
     /// Runs setup, lint, test and demo, and tells how long each took. Needs root.
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => build::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
         Verb::Test(args) => test::run(&workspace, &args),
+        Verb::Fuzz(args) => fuzz::run(&workspace, &args),
         Verb::Lint => lint::run(&workspace),
         Verb::Ci => ci::run(&workspace),
     });

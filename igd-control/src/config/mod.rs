@@ -241,7 +241,9 @@ impl Config {
         };
         let config: Self = toml::from_str(text).map_err(|failure| {
             let offset = failure.span().map_or(0, |span| span.start);
-            error(offset, key_at(text, offset).as_deref(), failure.message())
+            // Of a broken file, half a line may be taken for a key.
+            let key = key_at(text, offset).filter(|key| !key.contains(char::is_control));
+            error(offset, key.as_deref(), failure.message())
         })?;
         check::values(&config).map_err(|(key, message)| {
             error(offset_of(text, key).unwrap_or(0), Some(key), &message)

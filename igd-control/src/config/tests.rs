@@ -65,6 +65,12 @@ fn a_broken_file_is_named_with_its_line() {
 }
 
 #[test]
+fn a_message_is_one_line_however_the_file_is_broken() {
+    let message = error("nat = { icmp-timeout = 60 \"\"\"}\ndaemon.log = \"info\"\n");
+    assert!(message.starts_with("edge.toml:1: ") && !message.contains('\n'), "{message}");
+}
+
+#[test]
 fn timeouts_below_the_rfc_floors_are_refused() {
     for (key, floor) in [
         ("udp-timeout", 120),

@@ -27,6 +27,13 @@ pub(crate) const TARGET: &str =
 /// bpf-linker as `--cpu`.
 const CPU: &str = "v3";
 
+/// A command for a program of another toolchain than the one that runs xtask.
+pub(crate) fn clean_command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    environment::scrub(&mut command);
+    command
+}
+
 /// Compiler and linker for the XDP program.
 pub(crate) struct Toolchain {
     pub(crate) compiler: Compiler,

@@ -113,6 +113,10 @@ fn quotation<F: Frame>(frame: &mut F, ip: &Ip) -> Option<Quotation> {
 /// The route of a report, if its session is known.
 #[inline(always)]
 fn route<T: Tables>(tables: &T, ip: &Ip, side: Side, quoted: &Quotation) -> Step<Route> {
+    // A report goes to whom the quotation names as its sender, else it is no report.
+    if ip.dst != quoted.src.0 {
+        return Ok(Route::UNKNOWN);
+    }
     let settings = tables.settings().ok_or(Verdict::drop(Counter::DropInternal))?;
     let Some(session) = tables.session(&quoted.key(side)) else { return Ok(Route::UNKNOWN) };
     if !track::is_live(&session, settings, tables.now()) {

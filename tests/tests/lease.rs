@@ -7,7 +7,7 @@ use nat_tests::client::{
 };
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
-    EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as,
+    EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as, wait_until,
 };
 use nat_tests::lease::{tcp_opens, watch_udp_close};
 use std::net::SocketAddrV4;
@@ -125,6 +125,25 @@ fn a_forward_that_goes_away_does_not_touch_the_sessions_of_another() -> Result<(
         .map(|session| session["opened"].clone())
         .collect();
     assert_eq!(opened, ["outside"]);
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_shorter_lease_shortens_the_sessions_that_live_by_it() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let _server = UdpReflector::start(&lab.lan, "192.168.77.2:5600")?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    gateway.add(&MAPPING)?.success()?;
+    let client = lab.wan.udp("11.22.33.9:0")?;
+    client.set_read_timeout(Some(Duration::from_millis(300)))?;
+    udp_seen_as(&client, PORT)?;
+    gateway.add(&Mapping { lease: "2", ..MAPPING })?.success()?;
+    udp_seen_as(&client, PORT)?;
+    wait_until("the session to end", Duration::from_secs(5), || {
+        Ok(udp_seen_as(&client, PORT).is_err())
+    })?;
     daemon.stop()?;
     lab.finish()
 }

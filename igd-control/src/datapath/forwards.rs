@@ -77,21 +77,20 @@ impl Forwards {
         forwards
     }
 
-    /// States the remote hosts of a slot; tells whether one of the former ones is gone.
-    fn list_remotes(&mut self, slot: u32, wanted: &[(NetAddr, BootTime)]) -> anyhow::Result<bool> {
+    /// States the remote hosts of a slot; the former ones go.
+    fn list_remotes(&mut self, slot: u32, wanted: &[(NetAddr, BootTime)]) -> anyhow::Result<()> {
         for (remote, deadline) in wanted {
             self.shared.maps.set_remote(&RemoteKey { slot, remote: *remote }, *deadline)?;
         }
         let kept = |old: &NetAddr| wanted.iter().any(|(remote, _)| remote == old);
         let old = self.remotes.remove(&slot).unwrap_or_default();
-        let gone: Vec<_> = old.into_iter().filter(|old| !kept(old)).collect();
-        for remote in &gone {
-            self.shared.maps.remove_remote(&RemoteKey { slot, remote: *remote });
+        for remote in old.into_iter().filter(|old| !kept(old)) {
+            self.shared.maps.remove_remote(&RemoteKey { slot, remote });
         }
         if !wanted.is_empty() {
             self.remotes.insert(slot, wanted.iter().map(|(remote, _)| *remote).collect());
         }
-        Ok(!gone.is_empty())
+        Ok(())
     }
 
     /// Has the endpoint's own packets leave from this port, unless another forward of it comes first.
@@ -142,9 +141,14 @@ impl Forwards {
         {
             return Err(PathError::HeldByRouter.into());
         }
-        let was_open = matches!(slot.state(now), SlotState::Held { owner, leased: true }
-            if owner.has(Owner::ANY_REMOTE));
-        let narrower = self.list_remotes(index, &wanted).map_err(|error| full(&error))?;
+        // Sessions that live by the forward notice when it lets in less, or for less long.
+        let narrower = match slot.state(now) {
+            SlotState::Held { owner, leased: true } => {
+                forward.deadline() < slot.lease() || listed || owner.has(Owner::LISTED_REMOTES)
+            }
+            _ => false,
+        };
+        self.list_remotes(index, &wanted).map_err(|error| full(&error))?;
         let flags = if listed { Owner::LISTED_REMOTES } else { Owner::ANY_REMOTE };
         if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline()) {
             self.list_remotes(index, &[])?;
@@ -155,7 +159,7 @@ impl Forwards {
             self.list_remotes(index, &[])?;
             return Err(full(&error));
         }
-        if narrower || (was_open && listed && forward.any_remote.is_none()) {
+        if narrower {
             self.void_bound_sessions()?;
         }
         Ok(())

@@ -95,6 +95,10 @@ fn limits() -> Vec<Row> {
             Packet::icmp_error(A, REMOTE, icmp::UNREACHABLE, &Packet::udp(server, inside), LEAST),
             drops(DropIcmp),
         ),
+        open("an_error_to_somebody_else_than_the_quoted_sender_does_not_go_out").lan(
+            Packet::icmp_error(A, STRANGER, icmp::UNREACHABLE, &Packet::udp(server, inside), LEAST),
+            drops(DropIcmp),
+        ),
         open("errors_that_quote_too_little_reach_the_router")
             .wan(about(&sent, LEAST - 1), passes(PassLocal))
             .wan(about(&sent, 20), passes(PassLocal))

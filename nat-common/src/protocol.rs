@@ -29,16 +29,6 @@ impl Protocol {
         }
     }
 
-    /// The IP protocol number.
-    #[inline(always)]
-    pub const fn ip_number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Icmp => 1,
-        }
-    }
-
     /// The name by which people know it.
     pub const fn name(self) -> &'static str {
         match self {

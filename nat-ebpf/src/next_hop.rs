@@ -5,6 +5,7 @@ use crate::open::{route_to_lan, route_to_wan};
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::verdict::{Route, Step, Verdict, Way, word_mac};
+use nat_common::link::Link;
 use nat_common::session::{Session, control};
 use nat_common::settings::Settings;
 use nat_common::{Counter, NetAddr};
@@ -63,17 +64,22 @@ pub fn count<T: Tables>(tables: &T, hairpin: bool, outbound: bool, bytes: u16) {
     tables.count(octets, u64::from(bytes));
 }
 
-/// Addresses a translated packet to its next hop, or leaves that to the kernel.
+/// Addresses a translated packet to its next hop, which the route's `link` leads to, or leaves that to
+/// the kernel.
 ///
 /// # Errors
-/// The verdict when the tables are incomplete.
+/// The verdict when the frame is too short, which the parser has ruled out.
 #[inline(always)]
-pub fn send<F: Frame, T: Tables>(frame: &mut F, tables: &T, route: Route) -> Step<Verdict> {
+pub fn send<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    route: Route,
+    link: &Link,
+) -> Step<Verdict> {
     if !route.is_resolved() {
         tables.count(Counter::SlowNeighbour, 1);
         return Ok(Verdict::resolve(route.link()));
     }
-    let link = tables.link(route.link()).ok_or(Verdict::drop(Counter::DropInternal))?;
     rewrite::address(frame, word_mac(route.mac()), link.mac)
         .ok_or(Verdict::drop(Counter::DropMalformed))?;
     Ok(Verdict::send(route.link()))

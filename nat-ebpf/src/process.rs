@@ -81,7 +81,8 @@ fn icmp_error<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip, side: Sid
     if !icmp_error::translate(frame, tables, ip, side) {
         return Err(Verdict::drop(Counter::DropMalformed));
     }
-    Err(next_hop::send(frame, tables, route)?)
+    let link = tables.link(route.link()).ok_or(Verdict::drop(Counter::DropInternal))?;
+    Err(next_hop::send(frame, tables, route, link)?)
 }
 
 /// A packet that has a session.
@@ -131,7 +132,7 @@ impl Packet<'_> {
         rewrite::translate(frame, self.ip.payload, self.flow.protocol, session)
             .ok_or(Verdict::drop(Counter::DropMalformed))?;
         next_hop::count(tables, hairpin, outbound, self.ip.total_len);
-        next_hop::send(frame, tables, route)
+        next_hop::send(frame, tables, route, link)
     }
 }
 

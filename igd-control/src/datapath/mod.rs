@@ -101,7 +101,7 @@ impl Shared {
 /// The running data path. Dropped, it detaches what is not pinned.
 pub struct DataPath {
     // The order matters: first nothing follows or forwards any more, then the programs go.
-    tasks: Tasks,
+    _tasks: Tasks,
     _forwarding: sysctl::Forwarding,
     _ebpf: Ebpf,
     shared: Arc<Shared>,
@@ -186,7 +186,7 @@ impl DataPath {
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self { tasks, _forwarding: forwarding, _ebpf: ebpf, shared })
+        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, shared })
     }
 
     /// For the mapping table. To be called once: there is one writer of forwards.
@@ -197,21 +197,5 @@ impl DataPath {
     /// For the operator.
     pub fn inspector(&self) -> Inspector {
         Inspector::new(Arc::clone(&self.shared))
-    }
-
-    /// The LAN interfaces' primary IPv4 addresses with prefix length, to serve on.
-    pub fn lan_addresses(&self) -> Vec<(String, Ipv4Addr, u8)> {
-        let interfaces = self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let lan = interfaces.iter().flatten().filter(|interface| interface.side == Side::Lan);
-        lan.filter_map(|interface| {
-            let (addr, prefix) = interface.addresses.first()?;
-            Some((interface.name.clone(), *addr, *prefix))
-        })
-        .collect()
-    }
-
-    /// How many background tasks serve the data path.
-    pub fn tasks(&self) -> usize {
-        self.tasks.0.len()
     }
 }

@@ -71,11 +71,6 @@ impl Network {
         self.sockets.push(socket);
     }
 
-    /// Closes all sockets.
-    pub fn close_sockets(&mut self) {
-        self.sockets.clear();
-    }
-
     /// A link.
     pub fn link(&self, index: u8) -> Option<&Link> {
         self.links.get(usize::from(index))?.as_ref()

@@ -42,6 +42,8 @@ pub enum Kind {
     Passed,
     /// Packets dropped.
     Dropped,
+    /// Packets kept for a while.
+    Held,
     /// Not packets, or packets that another counter counts too.
     Event,
 }
@@ -72,13 +74,18 @@ counters! {
     DropNoSession = "drop_no_session", Dropped, "TCP resets of connections that are not known";
     DropNoPort = "drop_no_port", Dropped, "packets of new flows for which no free external port was found";
     DropTableFull = "drop_table_full", Dropped, "packets of new flows for which a table had no room";
+    DropSessionLimit = "drop_session_limit", Dropped, "packets of new flows of an internal client that has as many sessions as it may";
+    DropPortLimit = "drop_port_limit", Dropped, "packets of new flows of an internal client that has as many external ports as it may";
+    DropRateLimit = "drop_rate_limit", Dropped, "packets of new flows of an internal client that opens more in a second than it may";
     DropDisconnected = "drop_disconnected", Dropped, "packets to translate while the connection is down";
     DropNoRoute = "drop_no_route", Dropped, "packets for an internal client that no LAN interface leads to";
     DropNeighbour = "drop_neighbour", Dropped, "packets whose next hop's MAC address is not known and could not be asked for; they are counted as forwarded too";
     DropTtl = "drop_ttl", Dropped, "packets towards the LAN whose TTL ends here";
     DropTooBig = "drop_too_big", Dropped, "packets over the LAN's MTU";
     DropInternal = "drop_internal", Dropped, "packets for which the NAT's own tables were incomplete";
+    HeldFragments = "held_fragments", Held, "fragments kept by the daemon until the first one of their packet comes; then they are counted again";
     DropLeak = "drop_leak", Dropped, "packets that the kernel was about to send from the WAN with a source that is no address of the WAN interface";
+    EgressPackets = "egress_packets", Event, "packets and fragments that the kernel forwards by itself, translated on their way out of the WAN";
     SessionsCreated = "sessions_created", Event, "sessions created";
     MappingsCreated = "mappings_created", Event, "external ports claimed";
     ClaimLost = "claim_lost", Event, "external ports given back because another CPU mapped the same endpoint first";

@@ -2,7 +2,7 @@
 
 /// Version of everything that pinned maps hold. Raised whenever a key, a value or its meaning
 /// changes; the daemon adopts only maps of its own version.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Hash: [`crate::session::SessionKey`] to [`crate::session::Session`].
 pub const SESSIONS: &str = "SESSIONS";
@@ -60,6 +60,6 @@ mod tests {
             size_of::<Settings>(),
             crate::counters::COUNTERS,
         ];
-        assert_eq!((LAYOUT_VERSION, sizes), (1, [16, 40, 8, 32, 8, 16, 64, 36]));
+        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 16, 96, 41]));
     }
 }

@@ -59,6 +59,8 @@ pub struct Settings {
     pub tcp_established_timeout: u64,
     /// Idle time of a TCP connection that is opening or closing (RFC 5382 REQ-5, RFC 7857 2.1).
     pub tcp_transitory_timeout: u64,
+    /// Boot time of the daemon's last sweep: limits of clients count only while it counts what ends.
+    pub swept_at: u64,
     /// Sessions of another generation are void: raised when the external address changes.
     pub nat_generation: u32,
     /// Sessions bound to a forward are void in another generation: raised when a forward goes away.
@@ -76,6 +78,34 @@ pub struct Settings {
     pub ports: PortRange,
     /// Identifiers of ICMP queries to choose from.
     pub identifiers: PortRange,
+    /// [`Filtering`] of each protocol, by its number.
+    pub filtering: [u8; 4],
+    /// Largest TCP segment that a SYN may offer, bytes: 0 as it comes, [`Self::MSS_TO_MTU`] what the
+    /// links' MTU leaves.
+    pub mss: u16,
+    /// Always 0.
+    pub reserved: u16,
+    /// Most sessions of one internal client; 0: no limit (RFC 6888 REQ-4).
+    pub max_sessions_per_client: u32,
+    /// Most external ports and identifiers of one internal client; 0: no limit (RFC 6888 REQ-4).
+    pub max_ports_per_client: u32,
+    /// Most sessions that one internal client may open in a second; 0: no limit (RFC 6888 REQ-4).
+    pub new_sessions_per_second: u32,
+    /// Always 0.
+    pub reserved_for_limits: u32,
+}
+
+/// Who may send to a mapped port (RFC 4787 REQ-8, RFC 5382 REQ-3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Filtering {
+    /// Everybody.
+    #[default]
+    EndpointIndependent = 0,
+    /// Hosts to which the internal endpoint has sent.
+    AddressDependent = 1,
+    /// Endpoints to which it has sent.
+    AddressAndPortDependent = 2,
 }
 
 impl Settings {
@@ -85,6 +115,7 @@ impl Settings {
         icmp_timeout: 60 * NANOS_PER_SEC,
         tcp_established_timeout: 7_440 * NANOS_PER_SEC,
         tcp_transitory_timeout: 240 * NANOS_PER_SEC,
+        swept_at: 0,
         nat_generation: 1,
         forward_generation: 1,
         route_generation: 1,
@@ -93,7 +124,27 @@ impl Settings {
         preserve_ports: 1,
         ports: PortRange { first: 1_024, last: 65_535, hole_first: 1, hole_last: 0 },
         identifiers: PortRange { first: 0, last: 65_535, hole_first: 1, hole_last: 0 },
+        filtering: [Filtering::EndpointIndependent as u8; 4],
+        mss: 0,
+        reserved: 0,
+        max_sessions_per_client: 0,
+        max_ports_per_client: 0,
+        new_sessions_per_second: 0,
+        reserved_for_limits: 0,
     };
+
+    /// [`Self::mss`] for clamping to the links' MTU.
+    pub const MSS_TO_MTU: u16 = 1;
+
+    /// The filtering of a protocol.
+    #[inline(always)]
+    pub const fn filtering(&self, protocol: Protocol) -> Filtering {
+        match self.filtering[protocol as usize] {
+            0 => Filtering::EndpointIndependent,
+            1 => Filtering::AddressDependent,
+            _ => Filtering::AddressAndPortDependent,
+        }
+    }
 
     /// Idle time of a session of `protocol`.
     #[inline(always)]
@@ -146,6 +197,6 @@ mod tests {
 
     #[test]
     fn layout_has_no_padding() {
-        assert_eq!(core::mem::size_of::<Settings>(), 4 * 8 + 2 * 4 + 4 * 2 + 2 * 8);
+        assert_eq!(core::mem::size_of::<Settings>(), 5 * 8 + 2 * 4 + 4 * 2 + 2 * 8 + 2 * 4 + 4 * 4);
     }
 }

@@ -25,6 +25,14 @@ pub const SETTINGS: &str = "SETTINGS";
 /// Per-CPU array of one [`crate::counters::CounterRecord`].
 pub const COUNTERS: &str = "COUNTERS";
 
+/// Hash, least recently used first out: [`crate::fragments::FragmentKey`] to
+/// [`crate::fragments::FragmentEntry`].
+pub const FRAGMENTS: &str = "FRAGMENTS";
+/// Ring buffer of [`crate::fragments::FragmentNote`], each before its frame if it has one.
+pub const FRAGMENT_NOTES: &str = "FRAGMENT_NOTES";
+/// Array: place in the budget to the second and the fragments that were kept in it.
+pub const FRAGMENT_BUDGET: &str = "FRAGMENT_BUDGET";
+
 /// Value in [`EXTERNALS`] of an address that is the router's own but not the NAT's.
 pub const NOT_IN_POOL: u32 = u32::MAX;
 
@@ -58,8 +66,10 @@ mod tests {
             size_of::<RemoteKey>(),
             size_of::<Link>(),
             size_of::<Settings>(),
+            size_of::<crate::fragments::FragmentKey>(),
+            size_of::<crate::fragments::FragmentEntry>(),
             crate::counters::COUNTERS,
         ];
-        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 16, 96, 41]));
+        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 16, 96, 12, 16, 41]));
     }
 }

@@ -5,15 +5,11 @@
 /// Headers are reached as arrays of 16-bit words in network byte order: Ethernet and IPv4 align
 /// everything that a NAT touches to two bytes, and whole words are cheaper than bytes.
 pub trait Frame {
-    /// Length of the frame in bytes.
-    fn len(&self) -> usize;
+    /// Whether the frame has so many bytes at least. Not all of them need be in reach of
+    /// [`Self::view`]: of a frame in several buffers only the first one is.
+    fn holds(&mut self, bytes: usize) -> bool;
 
-    /// Whether there is nothing in it.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The `WORDS` words from the even byte offset `at`; `None` when the frame ends before them.
+    /// The `WORDS` words from the even byte offset `at`; `None` when they are out of reach.
     fn view<const WORDS: usize>(&mut self, at: usize) -> Option<&mut [u16; WORDS]>;
 }
 

@@ -6,11 +6,12 @@
 //!
 //! A packet's way: [`parse`] finds the flow's five-tuple; [`process()`] looks up its session, or has
 //! [`open`] make one, for which [`mapping`] finds the external port; [`track`] follows TCP and keeps
-//! the deadlines; [`rewrite`] changes the headers; the [`Verdict`] says what becomes of the packet.
+//! the deadlines; [`fragments`] has later fragments follow the first; [`rewrite`] changes the headers; the [`Verdict`] says what becomes of the packet.
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod fragments;
 pub mod frame;
 pub mod guard;
 pub mod halves;

@@ -1,6 +1,7 @@
 //! From a frame to its flow.
 
 use crate::frame::{ETHERNET, ETHERNET_WORDS, ETHERTYPE_IPV4, Frame};
+use nat_common::fragments::FragmentKey;
 use nat_common::session::{SessionKey, Side};
 use nat_common::{NetAddr, NetPort, Protocol};
 
@@ -53,8 +54,53 @@ pub struct Ip {
     pub total_len: u16,
     /// Offset of the payload in the frame, bytes.
     pub payload: usize,
+    /// Identification, network byte order.
+    pub id: u16,
+    /// Flags and fragment offset, network byte order.
+    fragment: u16,
+}
+
+impl Ip {
+    const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+    const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
+    const OFFSET: u16 = 0x1fff_u16.to_be();
+
     /// Whether it is a fragment, the first or a later one.
-    pub fragment: bool,
+    #[inline(always)]
+    pub const fn is_fragment(&self) -> bool {
+        self.fragment & (Self::MORE_FRAGMENTS | Self::OFFSET) != 0
+    }
+
+    /// Whether it is a fragment other than the first: it has no transport header.
+    #[inline(always)]
+    pub const fn is_later_fragment(&self) -> bool {
+        self.fragment & Self::OFFSET != 0
+    }
+
+    /// Whether it is the first of several fragments.
+    #[inline(always)]
+    pub const fn is_first_fragment(&self) -> bool {
+        self.is_fragment() && !self.is_later_fragment()
+    }
+
+    /// The key that it shares with the other fragments of its packet.
+    #[inline(always)]
+    pub const fn fragment_key(&self, side: Side) -> FragmentKey {
+        FragmentKey::new(side, self.src, self.dst, self.id, self.protocol)
+    }
+
+    /// Whether routers may not fragment it.
+    #[inline(always)]
+    pub const fn is_whole_or_none(&self) -> bool {
+        self.fragment & Self::DONT_FRAGMENT != 0
+    }
+
+    /// Whether it is a fragment that overlaps the transport header, to change it behind the back of
+    /// whoever looks at the first fragment only (RFC 3128).
+    #[inline(always)]
+    const fn overlaps_header(&self) -> bool {
+        self.fragment & Self::OFFSET == 1_u16.to_be()
+    }
 }
 
 /// Why a frame has no IPv4 header to work with.
@@ -69,7 +115,9 @@ pub enum NoIp {
 /// Why an IPv4 packet has no flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoFlow {
-    /// A fragment.
+    /// A fragment other than the first, which has no ports.
+    LaterFragment,
+    /// The first fragment of something that is not translated in fragments.
     Fragment,
     /// A protocol that is not translated.
     Protocol,
@@ -88,7 +136,7 @@ pub struct Flow {
     pub src: (NetAddr, NetPort),
     /// Destination; for an ICMP answer the port is its identifier, for a query 0.
     pub dst: (NetAddr, NetPort),
-    /// TCP flags, else 0.
+    /// TCP flags; 0 of other protocols and of later fragments.
     pub flags: u8,
 }
 
@@ -106,7 +154,6 @@ impl Flow {
 /// [`NoIp`].
 #[inline(always)]
 pub fn ipv4<F: Frame>(frame: &mut F) -> Result<Ip, NoIp> {
-    let len = frame.len();
     let Some(words) = frame.view::<HEADERS_WORDS>(0) else {
         return Err(match frame.view::<ETHERNET_WORDS>(0) {
             Some(ethernet) if ethernet[6] == ETHERTYPE_IPV4.to_be() => NoIp::Malformed,
@@ -127,13 +174,13 @@ pub fn ipv4<F: Frame>(frame: &mut F) -> Result<Ip, NoIp> {
         ttl,
         total_len,
         payload: ETHERNET + header,
-        // More fragments, or an offset.
-        fragment: words[10] & 0x3fff_u16.to_be() != 0,
+        id: words[9],
+        fragment: words[10],
     };
     if version_and_length >> 4 != 4
         || !(20..=MAX_IP_HEADER).contains(&header)
         || usize::from(total_len) < header
-        || ETHERNET + usize::from(total_len) > len
+        || !frame.holds(ETHERNET + usize::from(total_len))
     {
         return Err(NoIp::Malformed);
     }
@@ -146,12 +193,15 @@ pub fn ipv4<F: Frame>(frame: &mut F) -> Result<Ip, NoIp> {
 /// [`NoFlow`].
 #[inline(always)]
 pub fn flow<F: Frame>(frame: &mut F, ip: &Ip, side: Side) -> Result<Flow, NoFlow> {
-    if ip.fragment {
-        return Err(NoFlow::Fragment);
-    }
     let Some(protocol) = Protocol::from_ip(ip.protocol) else {
         return Err(NoFlow::Protocol);
     };
+    if ip.is_later_fragment() {
+        return Err(match protocol {
+            Protocol::Tcp if ip.overlaps_header() => NoFlow::Malformed,
+            _ => NoFlow::LaterFragment,
+        });
+    }
     let room = ETHERNET + usize::from(ip.total_len) - ip.payload;
     let (src_port, dst_port, flags) = match protocol {
         Protocol::Tcp => {
@@ -172,11 +222,19 @@ pub fn flow<F: Frame>(frame: &mut F, ip: &Ip, side: Side) -> Result<Flow, NoFlow
             match (side, kind, code) {
                 (Side::Lan, icmp::ECHO_REQUEST, 0) => (words[2], 0, 0),
                 (Side::Wan, icmp::ECHO_REPLY, 0) => (0, words[2], 0),
+                _ if ip.is_fragment() => return Err(NoFlow::Fragment),
                 _ => return Err(NoFlow::Icmp),
             }
         }
     };
     Ok(Flow { protocol, src: (ip.src, NetPort(src_port)), dst: (ip.dst, NetPort(dst_port)), flags })
+}
+
+/// The flow of a later fragment, of which the first one has told the ports.
+#[inline(always)]
+pub fn flow_of_later(ip: &Ip, src_port: NetPort, dst_port: NetPort) -> Option<Flow> {
+    let protocol = Protocol::from_ip(ip.protocol)?;
+    Some(Flow { protocol, src: (ip.src, src_port), dst: (ip.dst, dst_port), flags: 0 })
 }
 
 #[inline(always)]

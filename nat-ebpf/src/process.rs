@@ -1,5 +1,6 @@
 //! The whole way of a packet, from its bytes to its verdict.
 
+use crate::fragments;
 use crate::frame::Frame;
 use crate::icmp_error;
 use crate::next_hop;
@@ -34,11 +35,19 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
     };
     let flow = match parse::flow(frame, &ip, side) {
         Ok(flow) => flow,
+        Err(NoFlow::LaterFragment) => {
+            let (src_port, dst_port) =
+                fragments::ports(unfold(fragments::later(tables, &ip, side))?);
+            parse::flow_of_later(&ip, src_port, dst_port)
+                .ok_or(Verdict::drop(Counter::DropProtocol))?
+        }
         Err(why) => {
             if why == NoFlow::Icmp {
                 icmp_error(frame, tables, &ip, side)?;
             }
-            return Err(without_flow(tables, &ip, side, why));
+            let verdict = without_flow(tables, &ip, side, why);
+            note_if_local(tables, &ip, side, verdict);
+            return Err(verdict);
         }
     };
     let settings = tables.settings().ok_or(Verdict::drop(Counter::DropInternal))?;
@@ -53,22 +62,50 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
             session
         }
         _ => {
-            open::check_station(frame, tables)?;
-            let mut opening = open::Opening::new(settings, now, &flow, side);
-            route = Route::from_word(unfold(open::plan(tables, &mut opening))?);
-            if open::is_spoofed(tables, &opening) {
-                return Err(Verdict::drop(Counter::DropSpoofed));
-            }
-            let source = match opening.source_request() {
-                Some(request) => unfold(tables.external_endpoint(&request))?,
-                None => 0,
-            };
-            unfold(open::insert(tables, &opening, source))?;
+            route = open(frame, tables, settings, now, &flow, side).map_err(|verdict| {
+                note_if_local(tables, &ip, side, verdict);
+                verdict
+            })?;
             tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?
         }
     };
+    if ip.is_first_fragment() {
+        fragments::first(tables, &ip, side, Some(&flow));
+    }
     let packet = Packet { ip: &ip, flow: &flow, key: &key, settings, now };
     packet.forward(frame, tables, &session, route)
+}
+
+/// Opens a session for the first packet of a flow; tells the route of its packets.
+#[inline(always)]
+fn open<F: Frame, T: Tables>(
+    frame: &mut F,
+    tables: &T,
+    settings: &Settings,
+    now: BootTime,
+    flow: &Flow,
+    side: Side,
+) -> Step<Route> {
+    open::check_station(frame, tables)?;
+    let mut opening = open::Opening::new(settings, now, flow, side);
+    let route = Route::from_word(unfold(open::plan(tables, &mut opening))?);
+    if open::is_spoofed(tables, &opening) {
+        return Err(Verdict::drop(Counter::DropSpoofed));
+    }
+    let source = match opening.source_request() {
+        Some(request) => unfold(tables.external_endpoint(&request))?,
+        None => 0,
+    };
+    unfold(open::insert(tables, &opening, source))?;
+    Ok(route)
+}
+
+/// Has the later fragments of a packet follow the first one to the router itself.
+#[inline(always)]
+fn note_if_local<T: Tables>(tables: &T, ip: &Ip, side: Side, verdict: Verdict) {
+    if ip.is_first_fragment() && verdict == Verdict::pass(Counter::PassLocal) {
+        fragments::first(tables, ip, side, None);
+    }
 }
 
 /// Translates an ICMP error about a packet of a session. `Ok` when it is none.
@@ -129,7 +166,7 @@ impl Packet<'_> {
             });
         }
         track::follow(tables, self.settings, self.now, self.key, session, self.flow);
-        rewrite::translate(frame, self.ip.payload, self.flow.protocol, session)
+        rewrite::translate(frame, self.ip, self.flow.protocol, session)
             .ok_or(Verdict::drop(Counter::DropMalformed))?;
         next_hop::count(tables, hairpin, outbound, self.ip.total_len);
         next_hop::send(frame, tables, route, link)
@@ -149,7 +186,7 @@ fn without_flow<T: Tables>(tables: &T, ip: &Ip, side: Side, why: NoFlow) -> Verd
     match route_to_wan(tables, ip.src, ip.dst) {
         Err(verdict) => verdict,
         Ok(_) => Verdict::drop(match why {
-            NoFlow::Fragment => Counter::DropFragment,
+            NoFlow::LaterFragment | NoFlow::Fragment => Counter::DropFragment,
             NoFlow::Protocol => Counter::DropProtocol,
             NoFlow::Icmp => Counter::DropIcmp,
             NoFlow::Malformed => Counter::DropMalformed,

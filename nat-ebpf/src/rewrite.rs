@@ -2,15 +2,35 @@
 
 use crate::checksum;
 use crate::frame::{ETHERNET, ETHERNET_WORDS, Frame};
+use crate::parse::Ip;
 use nat_common::Protocol;
 use nat_common::session::Session;
 
-/// Rewrites addresses, ports, TTL and checksums.
+/// Rewrites addresses, ports, TTL and checksums. A later fragment has addresses and TTL only.
 ///
-/// `payload` is the offset of the transport header. `None` when the frame is too short, which the
-/// parser has ruled out.
+/// `None` when the frame is too short, which the parser has ruled out.
 #[inline(always)]
 pub fn translate<F: Frame>(
+    frame: &mut F,
+    ip: &Ip,
+    protocol: Protocol,
+    session: &Session,
+) -> Option<()> {
+    if !ip.is_later_fragment() {
+        transport(frame, ip.payload, protocol, session)?;
+    }
+    let words = frame.view::<10>(ETHERNET)?;
+    let [ttl, number] = words[4].to_ne_bytes();
+    words[4] = u16::from_ne_bytes([ttl.wrapping_sub(1), number]);
+    words[5] = checksum::apply(words[5], session.ip_delta);
+    [words[6], words[7]] = session.new_src.0;
+    [words[8], words[9]] = session.new_dst.0;
+    Some(())
+}
+
+/// Rewrites the transport header at the offset `payload`.
+#[inline(always)]
+fn transport<F: Frame>(
     frame: &mut F,
     payload: usize,
     protocol: Protocol,
@@ -36,12 +56,6 @@ pub fn translate<F: Frame>(
             words[1] = checksum::apply(words[1], session.l4_delta);
         }
     }
-    let words = frame.view::<10>(ETHERNET)?;
-    let [ttl, number] = words[4].to_ne_bytes();
-    words[4] = u16::from_ne_bytes([ttl.wrapping_sub(1), number]);
-    words[5] = checksum::apply(words[5], session.ip_delta);
-    [words[6], words[7]] = session.new_src.0;
-    [words[8], words[9]] = session.new_dst.0;
     Some(())
 }
 

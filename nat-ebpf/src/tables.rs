@@ -3,6 +3,7 @@
 use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
+use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -71,6 +72,22 @@ pub trait Tables {
     fn insert_endpoint(&self, key: &EndpointKey, external: u64) -> Result<(), InsertError>;
     /// Until when a port forward lets a remote host in.
     fn remote(&self, key: &RemoteKey) -> Option<BootTime>;
+
+    /// What is known at `now` of the packet to which fragments belong.
+    fn fragment(&self, key: &FragmentKey, now: BootTime) -> Option<Whole>;
+    /// Notes what became of a first fragment, instead of what was noted before.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`].
+    fn set_fragment(&self, key: &FragmentKey, entry: FragmentEntry) -> Result<(), InsertError>;
+    /// Notes that fragments have come before the first one, unless something is noted.
+    ///
+    /// # Errors
+    /// [`InsertError`].
+    fn await_fragment(&self, key: &FragmentKey, entry: FragmentEntry) -> Result<(), InsertError>;
+    /// Tells the daemon that the first fragment has come: those that it keeps are to be sent through
+    /// here again or, with `forget`, thrown away, since the kernel has got them all.
+    fn release_fragments(&self, key: &FragmentKey, forget: bool);
 
     /// The pool index of an external address; [`nat_common::maps::NOT_IN_POOL`] for the router's
     /// other addresses on the WAN; `None` for everybody else's.

@@ -29,6 +29,12 @@ pub enum Decision {
         /// Index of the link.
         link: u8,
     },
+    /// A fragment that came before the first one of its packet: the daemon keeps it. The packet path
+    /// counts it when the daemon has it.
+    Keep {
+        /// Whether the kernel gets it too.
+        pass: bool,
+    },
 }
 
 /// Set in every verdict and in nothing else that functions return.
@@ -38,7 +44,8 @@ const PASS: u64 = 0;
 const DROP: u64 = 1;
 const SEND: u64 = 2;
 const RESOLVE: u64 = 3;
-const KIND: u64 = 3;
+const KEEP: u64 = 4;
+const KIND: u64 = 7;
 const VALUE_SHIFT: u32 = 8;
 
 impl Verdict {
@@ -66,6 +73,12 @@ impl Verdict {
         Self::new(RESOLVE, link as u64)
     }
 
+    /// See [`Decision::Keep`].
+    #[inline(always)]
+    pub const fn keep(pass: bool) -> Self {
+        Self::new(KEEP, pass as u64)
+    }
+
     #[inline(always)]
     const fn new(kind: u64, value: u64) -> Self {
         Self(IS_VERDICT | value << VALUE_SHIFT | kind)
@@ -79,6 +92,7 @@ impl Verdict {
             PASS => Decision::Pass(value as u32),
             DROP => Decision::Drop(value as u32),
             SEND => Decision::Send { link: value as u8 },
+            KEEP => Decision::Keep { pass: value & 1 != 0 },
             _ => Decision::Resolve { link: value as u8 },
         }
     }
@@ -92,6 +106,7 @@ impl core::fmt::Debug for Verdict {
             Decision::Drop(number) => write!(f, "Drop({})", name(number)),
             Decision::Send { link } => write!(f, "Send({link})"),
             Decision::Resolve { link } => write!(f, "Resolve({link})"),
+            Decision::Keep { pass } => write!(f, "Keep(pass: {pass})"),
         }
     }
 }
@@ -262,6 +277,9 @@ mod tests {
         let verdict = Verdict::drop(Counter::DropLeak);
         assert_eq!(verdict.decision(), Decision::Drop(Counter::DropLeak as u32));
         assert_eq!(unfold(fold(Err(verdict))), Err(verdict));
+        for pass in [false, true] {
+            assert_eq!(Verdict::keep(pass).decision(), Decision::Keep { pass });
+        }
         assert_eq!(Verdict::send(63).decision(), Decision::Send { link: 63 });
     }
 }

@@ -28,8 +28,8 @@ impl HostFrame {
 }
 
 impl Frame for HostFrame {
-    fn len(&self) -> usize {
-        self.len
+    fn holds(&mut self, bytes: usize) -> bool {
+        bytes <= self.len
     }
 
     fn view<const WORDS: usize>(&mut self, at: usize) -> Option<&mut [u16; WORDS]> {

@@ -7,6 +7,7 @@ use crate::tables::{EndpointRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::link::Link;
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
@@ -44,6 +45,8 @@ pub struct HostTables {
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
     slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
+    fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
+    released: RefCell<Vec<(FragmentKey, bool)>>,
     counters: RefCell<CounterRecord>,
 }
 
@@ -63,6 +66,8 @@ impl HostTables {
             endpoints: RefCell::default(),
             slots: RefCell::default(),
             remotes: RefCell::default(),
+            fragments: RefCell::default(),
+            released: RefCell::default(),
             counters: RefCell::new([0; COUNTERS]),
         }
     }
@@ -81,6 +86,17 @@ impl HostTables {
     /// Lets time pass.
     pub fn advance(&mut self, seconds: u64) {
         self.clock = self.clock.plus_secs(seconds);
+    }
+
+    /// Counts a fragment that the daemon keeps, as the XDP program does.
+    pub fn keep(&self, pass: bool) {
+        self.count(if pass { Counter::PassLocal } else { Counter::HeldFragments }, 1);
+    }
+
+    /// What the daemon was told of first fragments since it was asked last: whose others it should
+    /// send again, or forget.
+    pub fn take_released(&self) -> Vec<(FragmentKey, bool)> {
+        self.released.take()
     }
 
     /// What a counter counts by now.
@@ -208,6 +224,26 @@ impl Tables for HostTables {
 
     fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
         self.remotes.borrow().get(key).copied()
+    }
+
+    fn fragment(&self, key: &FragmentKey, now: BootTime) -> Option<Whole> {
+        self.fragments.borrow().get(key)?.whole(now)
+    }
+
+    fn set_fragment(&self, key: &FragmentKey, entry: FragmentEntry) -> Result<(), InsertError> {
+        self.fragments.borrow_mut().insert(*key, entry);
+        Ok(())
+    }
+
+    fn await_fragment(&self, key: &FragmentKey, entry: FragmentEntry) -> Result<(), InsertError> {
+        if self.fragment(key, self.clock).is_some() {
+            return Err(InsertError::Exists);
+        }
+        self.set_fragment(key, entry)
+    }
+
+    fn release_fragments(&self, key: &FragmentKey, forget: bool) {
+        self.released.borrow_mut().push((*key, forget));
     }
 
     fn external_index(&self, addr: NetAddr) -> Option<u32> {

@@ -1,10 +1,10 @@
 //! The kernel's side of the pipeline: maps, clock, routes and sockets through BPF helpers.
 #![allow(clippy::indexing_slicing, reason = "constant or checked; the verifier refuses all else")]
 
-use crate::maps;
+use crate::{fragments, maps};
 use aya_ebpf::bindings::{
-    BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS, BPF_NOEXIST,
-    bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
+    BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
 };
 use aya_ebpf::helpers::{
     bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns, bpf_sk_lookup_udp, bpf_sk_release,
@@ -16,6 +16,7 @@ use core::mem::{size_of, size_of_val, zeroed};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
 use nat_common::counters::COUNTERS;
+use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -134,6 +135,34 @@ impl Tables for Kernel {
     fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
         // SAFETY: see the note on the impl.
         unsafe { maps::REMOTES.get(key) }.map(|deadline| BootTime(*deadline))
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey, now: BootTime) -> Option<Whole> {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::FRAGMENTS.get(key) }?.whole(now)
+    }
+
+    #[inline(always)]
+    fn set_fragment(&self, key: &FragmentKey, entry: FragmentEntry) -> Result<(), InsertError> {
+        maps::FRAGMENTS.insert(key, &entry, BPF_ANY as u64).map_err(|_| InsertError::Full)
+    }
+
+    #[inline(always)]
+    fn await_fragment(&self, key: &FragmentKey, entry: FragmentEntry) -> Result<(), InsertError> {
+        // What has ended does not count, though it is there.
+        // SAFETY: see the note on the impl.
+        let ended = unsafe { maps::FRAGMENTS.get(key) }.is_some();
+        let flags = if ended { BPF_ANY } else { BPF_NOEXIST };
+        maps::FRAGMENTS.insert(key, &entry, flags as u64).map_err(|error| match error {
+            EEXIST => InsertError::Exists,
+            _ => InsertError::Full,
+        })
+    }
+
+    #[inline(always)]
+    fn release_fragments(&self, key: &FragmentKey, forget: bool) {
+        fragments::release(key, forget);
     }
 
     #[inline(always)]

@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch)]
 #![allow(missing_docs, reason = "the program macros make functions without documentation")]
 
+mod fragments;
 mod kernel;
 mod maps;
 mod memory;
@@ -27,13 +28,13 @@ use nat_ebpf::{Decision, Tables, guard, process};
 const NEXT: i32 = TC_ACT_UNSPEC;
 
 /// For LAN interfaces.
-#[xdp]
+#[xdp(frags)]
 pub fn nat_lan(ctx: XdpContext) -> u32 {
     run(&ctx, Side::Lan)
 }
 
 /// For the WAN interface.
-#[xdp]
+#[xdp(frags)]
 pub fn nat_wan(ctx: XdpContext) -> u32 {
     run(&ctx, Side::Wan)
 }
@@ -41,7 +42,7 @@ pub fn nat_wan(ctx: XdpContext) -> u32 {
 #[inline(always)]
 fn run(ctx: &XdpContext, side: Side) -> u32 {
     let kernel = Kernel::new(ctx.ctx);
-    let mut frame = Memory::new(ctx.data(), ctx.data_end());
+    let mut frame = Memory::of_xdp(ctx.ctx);
     match process(&mut frame, &kernel, side).decision() {
         Decision::Pass(_) => xdp_action::XDP_PASS,
         Decision::Drop(counter) => {
@@ -57,6 +58,7 @@ fn run(ctx: &XdpContext, side: Side) -> u32 {
             Some(link) => hand_over(ctx, &kernel, link.ifindex),
             None => xdp_action::XDP_DROP,
         },
+        Decision::Keep { pass } => fragments::keep(ctx.ctx, side, pass),
     }
 }
 
@@ -137,7 +139,7 @@ pub fn wan_guard(ctx: TcContext) -> i32 {
         if ctx.pull_data(guard::NEEDED as u32).is_err() {
             return TC_ACT_SHOT;
         }
-        let mut frame = Memory::new(ctx.data(), ctx.data_end());
+        let mut frame = Memory::of_skb(ctx.skb.skb);
         match read::<2>(&mut frame, guard::NEEDED - 4) {
             Some(words) => source = NetAddr(words),
             None => return TC_ACT_SHOT,

@@ -2,10 +2,11 @@
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use nat_common::NetAddr;
 use nat_common::atomic::Word64;
 use nat_common::counters::CounterRecord;
+use nat_common::fragments::{BUDGET_PLACES, FragmentEntry, FragmentKey};
 use nat_common::link::{Link, MAX_LINKS};
 use nat_common::maps::MAX_POOL;
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
@@ -24,6 +25,16 @@ pub(crate) static PORTS: Array<PortSlot> =
 
 #[map]
 pub(crate) static REMOTES: HashMap<RemoteKey, u64> = HashMap::with_max_entries(65_536, 0);
+
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> =
+    LruHashMap::with_max_entries(32_768, 0);
+
+#[map]
+pub(crate) static FRAGMENT_NOTES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+#[map]
+pub(crate) static FRAGMENT_BUDGET: Array<Word64> = Array::with_max_entries(BUDGET_PLACES, 0);
 
 #[map]
 pub(crate) static EXTERNALS: HashMap<NetAddr, u32> = HashMap::with_max_entries(2 * MAX_POOL, 0);

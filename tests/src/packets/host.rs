@@ -79,6 +79,10 @@ impl Machine for HostMachine {
             Decision::Drop(_) => (Action::Drop, None),
             Decision::Send { link } => (Action::Send, Some(link)),
             Decision::Resolve { link } => (Action::Resolve, Some(link)),
+            Decision::Keep { pass } => {
+                self.tables.keep(pass);
+                (if pass { Action::Pass } else { Action::Drop }, None)
+            }
         };
         let mut counted = self.tables.counters();
         for (after, before) in counted.iter_mut().zip(before) {

@@ -17,6 +17,22 @@ impl Packet {
         frame
     }
 
+    /// The packet in fragments, cut before each of these bytes of what it carries: multiples of
+    /// eight, growing. Their bodies are [`Body::Other`].
+    pub fn fragments(&self, cuts: &[usize]) -> Vec<Self> {
+        let bytes = self.body_bytes();
+        let starts = [0].into_iter().chain(cuts.iter().copied());
+        let ends = cuts.iter().copied().chain([bytes.len()]);
+        let piece = |(start, end): (usize, usize)| {
+            let more = if end < bytes.len() { 0x2000 } else { 0 };
+            let offset = u16::try_from(start / 8).unwrap_or_default();
+            let bytes = bytes.get(start..end).unwrap_or_default().to_vec();
+            let body = Body::Other { protocol: self.protocol(), bytes };
+            Self { fragment: more | offset, body, padding: Vec::new(), ..self.clone() }
+        };
+        starts.zip(ends).map(piece).collect()
+    }
+
     /// Length of the IP packet, bytes.
     pub fn ip_len(&self) -> usize {
         20 + self.options.len() + self.body_bytes().len()

@@ -94,7 +94,9 @@ impl World {
         let verdict = process(&mut frame, &self.tables, topology::side_of(link));
         let found = frame.to_bytes();
         let link = match verdict.decision() {
-            Decision::Pass(_) | Decision::Drop(_) if found == bytes => return Ok(()),
+            Decision::Pass(_) | Decision::Drop(_) | Decision::Keep { .. } if found == bytes => {
+                return Ok(());
+            }
             Decision::Send { link } | Decision::Resolve { link } => link,
             _ => return Err(format!("{verdict:?}, and yet changed: {bytes:02x?}")),
         };

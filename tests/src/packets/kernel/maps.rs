@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::fragments::FragmentKey;
 use nat_common::link::Link;
 use nat_common::maps::{self, NOT_IN_POOL};
 use nat_common::ports::{Endpoint, slot_index};
@@ -26,6 +27,7 @@ const SESSION_KEY: usize = size_of::<SessionKey>();
 const SESSION: usize = size_of::<SessionRecord>();
 const ENDPOINT_KEY: usize = size_of::<EndpointKey>();
 const REMOTE_KEY: usize = size_of::<RemoteKey>();
+const FRAGMENT_KEY: usize = size_of::<FragmentKey>();
 const SETTINGS: usize = size_of::<Settings>();
 
 /// The maps that change from row to row.
@@ -33,6 +35,8 @@ pub(super) struct Maps {
     sessions: HashMap<MapData, Bytes<SESSION_KEY>, Bytes<SESSION>>,
     endpoints: HashMap<MapData, Bytes<ENDPOINT_KEY>, u64>,
     remotes: HashMap<MapData, Bytes<REMOTE_KEY>, u64>,
+    /// Each with its deadline in the first word.
+    fragments: HashMap<MapData, Bytes<FRAGMENT_KEY>, [u64; 2]>,
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     counters: PerCpuArray<MapData, CounterRecord>,
@@ -68,6 +72,7 @@ impl Maps {
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
+            fragments: take(maps::FRAGMENTS)?.try_into()?,
             ports: take(maps::PORTS)?.try_into()?,
             settings: take(maps::SETTINGS)?.try_into()?,
             counters: take(maps::COUNTERS)?.try_into()?,
@@ -89,6 +94,9 @@ impl Maps {
         }
         for key in self.remotes.keys().collect::<Result<Vec<_>, _>>()? {
             self.remotes.remove(&key)?;
+        }
+        for key in self.fragments.keys().collect::<Result<Vec<_>, _>>()? {
+            self.fragments.remove(&key)?;
         }
         Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
     }
@@ -126,6 +134,9 @@ impl Maps {
         }
         for (key, until) in self.remotes.iter().collect::<Result<Vec<_>, _>>()? {
             self.remotes.insert(key, until.saturating_sub(nanos), 0)?;
+        }
+        for (key, [until, whole]) in self.fragments.iter().collect::<Result<Vec<_>, _>>()? {
+            self.fragments.insert(key, [until.saturating_sub(nanos), whole], 0)?;
         }
         Ok(())
     }

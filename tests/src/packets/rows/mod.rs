@@ -3,6 +3,7 @@
 mod expiry;
 mod filtering;
 mod forwards;
+mod fragments;
 mod hairpin;
 mod icmp_errors;
 mod limits;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Row> {
         icmp_errors::rows(),
         expiry::rows(),
         passing::rows(),
+        fragments::rows(),
         limits::rows(),
         malformed::rows(),
     ]

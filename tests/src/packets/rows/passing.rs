@@ -6,7 +6,7 @@ use crate::packets::topology::{
 };
 use crate::packets::{Row, drops, passes, sends};
 use nat_common::Counter::{
-    DropFragment, DropIcmp, DropProtocol, PassLocal, PassNoRoute, PassNotIpv4, PassOtherRoute,
+    DropIcmp, DropProtocol, PassLocal, PassNoRoute, PassNotIpv4, PassOtherRoute,
 };
 use nat_ebpf::host::packet::{Body, Checksum, Packet, flags, icmp};
 use std::net::Ipv4Addr;
@@ -115,26 +115,12 @@ fn other_protocols() -> Vec<Row> {
 }
 
 fn fragments() -> Vec<Row> {
-    // More fragments; an offset; both; and the last one beside "don't fragment".
-    const FRAGMENTS: [u16; 4] = [0x2000, 0x0001, 0x3fff, 0x4001];
-    let mut out = Row::new("fragments_do_not_go_out");
-    let mut to_router = Row::new("fragments_reach_the_router");
-    for fragment in FRAGMENTS {
-        let cut = |packet: Packet| Packet { fragment, ..packet };
-        out = out
-            .lan(cut(Packet::udp((A, 5000), (REMOTE, 53))), drops(DropFragment))
-            .lan(cut(Packet::tcp((A, 5000), (REMOTE, 53), flags::SYN)), drops(DropFragment))
-            .lan(cut(Packet::ping((A, 5000), REMOTE)), drops(DropFragment));
-        to_router = to_router
-            .wan(cut(Packet::udp((REMOTE, 53), (EXTERNAL, 5000))), passes(PassLocal))
-            .lan(cut(Packet::udp((A, 53), (ROUTER, 5000))), passes(PassLocal));
-    }
     let mut whole = Row::new("packets_that_may_or_may_not_be_fragmented_are_translated");
     for fragment in [0, 0x4000, 0x8000] {
         let packet = Packet { fragment, ..Packet::udp((A, 5000), (REMOTE, 53)) };
         whole = whole.lan(packet, sends((EXTERNAL, 5000), (REMOTE, 53)));
     }
-    vec![out, to_router, whole]
+    vec![whole]
 }
 
 fn icmp_message(src: Ipv4Addr, dst: Ipv4Addr, kind: u8, code: u8) -> Packet {

@@ -84,6 +84,7 @@ counters! {
     DropTooBig = "drop_too_big", Dropped, "packets over the LAN's MTU";
     DropInternal = "drop_internal", Dropped, "packets for which the NAT's own tables were incomplete";
     HeldFragments = "held_fragments", Held, "fragments kept by the daemon until the first one of their packet comes; then they are counted again";
+    LateFragments = "late_fragments", Event, "held fragments that the daemon has thrown away: their first one did not come in time, or too many waited";
     DropLeak = "drop_leak", Dropped, "packets that the kernel was about to send from the WAN with a source that is no address of the WAN interface";
     EgressPackets = "egress_packets", Event, "packets and fragments that the kernel forwards by itself, translated on their way out of the WAN";
     SessionsCreated = "sessions_created", Event, "sessions created";

@@ -70,6 +70,6 @@ mod tests {
             size_of::<crate::fragments::FragmentEntry>(),
             crate::counters::COUNTERS,
         ];
-        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 16, 96, 12, 16, 41]));
+        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 16, 96, 12, 16, 42]));
     }
 }

@@ -139,7 +139,13 @@ impl Settings {
     /// The filtering of a protocol.
     #[inline(always)]
     pub const fn filtering(&self, protocol: Protocol) -> Filtering {
-        match self.filtering[protocol as usize] {
+        let [tcp, udp, icmp, _] = self.filtering;
+        let filtering = match protocol {
+            Protocol::Tcp => tcp,
+            Protocol::Udp => udp,
+            Protocol::Icmp => icmp,
+        };
+        match filtering {
             0 => Filtering::EndpointIndependent,
             1 => Filtering::AddressDependent,
             _ => Filtering::AddressAndPortDependent,

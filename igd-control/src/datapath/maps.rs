@@ -11,6 +11,7 @@ use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, 
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, maps};
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Bytes<const N: usize> = [u8; N];
@@ -36,6 +37,8 @@ pub struct Maps {
     link_index: Mutex<HashMap<MapData, u32, u32>>,
     settings: Mutex<Array<MapData, Bytes<SETTINGS>>>,
     counters: PerCpuArray<MapData, CounterRecord>,
+    /// What the daemon itself counts, beside the packet path: [`Counter::LateFragments`].
+    pub late_fragments: AtomicU64,
     /// Most sessions that fit: two entries each.
     pub max_sessions: u32,
 }
@@ -70,6 +73,7 @@ impl Maps {
             link_index: Mutex::new(take(maps::LINK_INDEX)?.try_into().context(maps::LINK_INDEX)?),
             settings: Mutex::new(take(maps::SETTINGS)?.try_into().context(maps::SETTINGS)?),
             counters: take(maps::COUNTERS)?.try_into().context(maps::COUNTERS)?,
+            late_fragments: AtomicU64::new(0),
             max_sessions: max_entries / 2,
         })
     }
@@ -105,7 +109,13 @@ impl Maps {
                 *sum = sum.wrapping_add(*value);
             }
         }
-        Ok(Counter::ALL.iter().copied().zip(sums).collect())
+        let late = self.late_fragments.load(Ordering::Relaxed);
+        let all = Counter::ALL.iter().copied().zip(sums);
+        Ok(all
+            .map(|(counter, sum)| {
+                (counter, if counter == Counter::LateFragments { late } else { sum })
+            })
+            .collect())
     }
 
     /// Walks over the sessions.

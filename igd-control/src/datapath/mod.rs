@@ -9,6 +9,7 @@ mod batch;
 mod clock;
 mod follow;
 mod forwards;
+mod fragments;
 mod inspect;
 mod maps;
 mod network;
@@ -16,6 +17,7 @@ mod offload;
 pub(crate) mod pins;
 mod port_table;
 mod program;
+mod shelf;
 mod sweep;
 pub(crate) mod sysctl;
 mod view;
@@ -31,7 +33,7 @@ pub use view::{LinkView, SessionView};
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use aya::programs::TcAttachType;
-use nat_common::maps::{PROGRAM_GUARD, PROGRAM_NEIGHBOUR};
+use nat_common::maps::{PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN};
 use nat_common::session::Side;
 use nat_common::settings::Settings;
 use network::{Interface, Network};
@@ -83,6 +85,16 @@ impl Shared {
         wan.addresses.first().map(|(addr, _)| *addr)
     }
 
+    /// The name of the XDP program on an interface.
+    fn program_of(&self, index: u32) -> Option<&'static str> {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let interface = interfaces.iter().flatten().find(|interface| interface.index == index)?;
+        Some(match interface.side {
+            Side::Lan => PROGRAM_LAN,
+            Side::Wan => PROGRAM_WAN,
+        })
+    }
+
     fn links(&self) -> Vec<LinkView> {
         let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
         let view = |interface: &Interface| LinkView {
@@ -103,7 +115,7 @@ pub struct DataPath {
     // The order matters: first nothing follows or forwards any more, then the programs go.
     _tasks: Tasks,
     _forwarding: sysctl::Forwarding,
-    _ebpf: Ebpf,
+    _ebpf: Arc<Mutex<Ebpf>>,
     shared: Arc<Shared>,
 }
 
@@ -181,6 +193,9 @@ impl DataPath {
         }
         follow::refresh(&shared, &network).await.context("after attaching")?;
 
+        let notes = fragments::notes(&mut ebpf)?;
+        let ebpf = Arc::new(Mutex::new(ebpf));
+        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, Arc::downgrade(&ebpf))?);
         tasks.0.push(tokio::spawn(follow::follow(Arc::clone(&shared), network, announcements)));
         tasks.0.push(tokio::spawn(follow::sweep_regularly(Arc::clone(&shared))));
         if adopted {

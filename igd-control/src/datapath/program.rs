@@ -19,11 +19,12 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 10] = [
+const PINNED: [&str; 11] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
     maps::REMOTES,
+    maps::FRAGMENTS,
     maps::EXTERNALS,
     maps::POOL,
     maps::LINKS,

@@ -30,6 +30,15 @@ pub const fn ports(word: u64) -> (NetPort, NetPort) {
     (NetPort((word >> 16) as u16), NetPort(word as u16))
 }
 
+/// The ports of the packet to which a later fragment belongs, if the first one has come.
+#[inline(always)]
+pub fn noted<T: Tables>(tables: &T, ip: &Ip, side: Side) -> Option<(NetPort, NetPort)> {
+    match tables.fragment(&ip.fragment_key(side), tables.now()) {
+        Some(Whole::Flow { src_port, dst_port }) => Some((src_port, dst_port)),
+        _ => None,
+    }
+}
+
 /// Notes what becomes of a packet whose first fragment this is.
 ///
 /// Not inlined: see [`crate::open`].

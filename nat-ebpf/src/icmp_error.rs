@@ -57,6 +57,21 @@ pub fn translate<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip, side: 
     rewrite_report(frame, ip, side, &session, changed).is_some()
 }
 
+/// Has the kernel's own error about a packet that came in from the WAN, and that it got translated, quote
+/// the packet that the receiver of the error has sent.
+///
+/// Not inlined: see [`crate::open`].
+#[inline(never)]
+pub fn restore<F: Frame, T: Tables>(frame: &mut F, tables: &T, ip: &Ip) -> bool {
+    if Protocol::from_ip(ip.protocol) != Some(Protocol::Icmp) || ip.is_fragment() {
+        return false;
+    }
+    let Some(quoted) = quotation(frame, ip) else { return false };
+    let Some(session) = tables.session(&quoted.key(Side::Lan)) else { return false };
+    let Some(changed) = rewrite_quotation(frame, &quoted, &session) else { return false };
+    rewrite_checksum(frame, ip, changed).is_some()
+}
+
 impl Quotation {
     /// The key of the session whose packets take the report's way.
     #[inline(always)]
@@ -193,6 +208,14 @@ fn rewrite_quotation<F: Frame>(
     Some(changed.and(ports))
 }
 
+/// Changes the report's checksum as its quotation has changed.
+#[inline(always)]
+fn rewrite_checksum<F: Frame>(frame: &mut F, ip: &Ip, changed: Delta) -> Option<()> {
+    let words = frame.view::<4>(ip.payload)?;
+    words[1] = apply(words[1], changed.fold());
+    Some(())
+}
+
 /// Translates the report's own headers.
 #[inline(always)]
 fn rewrite_report<F: Frame>(
@@ -202,8 +225,7 @@ fn rewrite_report<F: Frame>(
     session: &Session,
     changed: Delta,
 ) -> Option<()> {
-    let words = frame.view::<4>(ip.payload)?;
-    words[1] = apply(words[1], changed.fold());
+    rewrite_checksum(frame, ip, changed)?;
     let words = frame.view::<10>(ETHERNET)?;
     // Any router of the LAN may report; the WAN sees the external address.
     let src = match side {

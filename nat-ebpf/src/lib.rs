@@ -11,9 +11,9 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod egress;
 pub mod fragments;
 pub mod frame;
-pub mod guard;
 pub mod halves;
 #[cfg(feature = "host")]
 pub mod host;

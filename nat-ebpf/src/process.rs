@@ -149,27 +149,43 @@ impl Packet<'_> {
             return Err(Verdict::drop(Counter::DropDisconnected));
         }
         if self.ip.ttl <= 1 {
-            // Untranslated, so that the kernel's answer is about the packet that its sender knows.
-            return Err(if outbound {
-                Verdict::pass(Counter::PassTtl)
-            } else {
-                Verdict::drop(Counter::DropTtl)
-            });
+            return self.leave(frame, session, word, Counter::PassTtl, Counter::DropTtl);
         }
         let route = next_hop::of(tables, self.settings, session, outbound, self.flow.src.0, route)?;
         let link = tables.link(route.link()).ok_or(Verdict::drop(Counter::DropInternal))?;
         if self.ip.total_len > link.mtu {
-            return Err(if outbound {
-                Verdict::pass(Counter::PassTooBig)
-            } else {
-                Verdict::drop(Counter::DropTooBig)
-            });
+            return self.leave(frame, session, word, Counter::PassTooBig, Counter::DropTooBig);
         }
         track::follow(tables, self.settings, self.now, self.key, session, self.flow);
         rewrite::translate(frame, self.ip, self.flow.protocol, session)
             .ok_or(Verdict::drop(Counter::DropMalformed))?;
         next_hop::count(tables, hairpin, outbound, self.ip.total_len);
         next_hop::send(frame, tables, route, link)
+    }
+
+    /// Leaves a packet to the kernel, which answers it or sends it in fragments, so that all of that is
+    /// about the packet that its sender knows. Towards the WAN it gets the packet as it came, and what
+    /// it makes of it is translated on its way out ([`crate::egress`]). Towards the LAN it gets the
+    /// packet translated. A hairpinned one would have the router's own source then, which the kernel
+    /// takes from nobody.
+    #[inline(always)]
+    fn leave<F: Frame>(
+        &self,
+        frame: &mut F,
+        session: &Session,
+        word: u64,
+        pass: Counter,
+        drop: Counter,
+    ) -> Step<Verdict> {
+        if word & control::HAIRPIN != 0 {
+            return Err(Verdict::drop(drop));
+        }
+        if word & control::TOWARDS_INSIDE != 0 {
+            let translated = rewrite::translate(frame, self.ip, self.flow.protocol, session)
+                .and_then(|()| rewrite::give_back_hop(frame));
+            translated.ok_or(Verdict::drop(Counter::DropMalformed))?;
+        }
+        Err(Verdict::pass(pass))
     }
 }
 

@@ -59,6 +59,16 @@ fn transport<F: Frame>(
     Some(())
 }
 
+/// Takes back what [`translate`] has taken from the TTL: the kernel counts the hop itself.
+#[inline(always)]
+pub fn give_back_hop<F: Frame>(frame: &mut F) -> Option<()> {
+    let words = frame.view::<10>(ETHERNET)?;
+    let [ttl, number] = words[4].to_ne_bytes();
+    words[4] = u16::from_ne_bytes([ttl.wrapping_add(1), number]);
+    words[5] = checksum::apply(words[5], 0x0100_u16.to_be());
+    Some(())
+}
+
 /// Writes the MAC addresses.
 #[inline(always)]
 pub fn address<F: Frame>(frame: &mut F, dst: [u16; 3], src: [u16; 3]) -> Option<()> {

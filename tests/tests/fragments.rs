@@ -125,7 +125,8 @@ fn a_flood_of_first_and_of_early_fragments_harms_nobody_else() -> Result<()> {
         let client = SocketAddrV4::new(src, 5700);
         let sink = SocketAddrV4::new(sink, 7999);
         let piece = |id| pieces(client, sink, id, &[0; 1500]).into_iter().nth(usize::from(!first));
-        (0..20_000).filter_map(piece).collect()
+        let ids = if first { 0..20_000 } else { 30_000..50_000 };
+        ids.filter_map(piece).collect()
     };
     for first in [true, false] {
         let packets = flood(LAN_HOST, first);
@@ -138,14 +139,11 @@ fn a_flood_of_first_and_of_early_fragments_harms_nobody_else() -> Result<()> {
         })?;
         there_and_back(&client, &server)?;
     }
-    let sum =
-        |names: &[&str]| -> Result<u64> { names.iter().map(|name| daemon.counter(name)).sum() };
     // What the daemon was given is bounded, and every one of the others is counted.
-    wait_until("all early fragments to be counted", ANSWER_TIMEOUT, || {
-        Ok(sum(&["held_fragments", "drop_fragment"])? == 0
-            || sum(&["held_fragments", "drop_fragment", "outbound_packets"])? >= 20_000)
+    wait_until("most early fragments to be dropped", ANSWER_TIMEOUT, || {
+        Ok(daemon.counter("drop_fragment")? > 10_000)
     })?;
-    assert!(daemon.counter("held_fragments")? < 20_000);
+    assert!(daemon.counter("held_fragments")? < 5_000);
     let mut buffer = vec![0; 2 * LARGE];
     let text = large(5).get(..1500).unwrap_or_default().to_vec();
     let mut out = pieces(SocketAddrV4::new(SECOND_LAN_HOST, 5701), SERVER, 9, &text);

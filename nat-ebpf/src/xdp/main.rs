@@ -19,10 +19,10 @@ use aya_log_ebpf::warn;
 use core::mem::size_of;
 use core::ptr::null_mut;
 use kernel::Kernel;
-use memory::{Memory, read};
+use memory::Memory;
+use nat_common::Counter;
 use nat_common::session::Side;
-use nat_common::{Counter, NetAddr};
-use nat_ebpf::{Decision, Tables, guard, process};
+use nat_ebpf::{Decision, Tables, egress, process};
 
 /// A traffic-control program that has nothing to say: others on the same hook have their turn.
 const NEXT: i32 = TC_ACT_UNSPEC;
@@ -128,24 +128,17 @@ pub fn nat_neighbour(ctx: TcContext) -> i32 {
     unsafe { bpf_redirect_neigh(note.ifindex, null_mut(), 0, 0) as i32 }
 }
 
-/// On the way out of the WAN interface: stops what the kernel would send untranslated.
+/// On the way out of the WAN interface: translates the fragments that the kernel makes, and stops what
+/// it would send untranslated.
 #[classifier]
 pub fn wan_guard(ctx: TcContext) -> i32 {
     let kernel = Kernel::maps_only();
-    // SAFETY: the kernel gave us the context.
-    let ethertype = unsafe { (*ctx.skb.skb).protocol as u16 };
-    let mut source = NetAddr::UNSPECIFIED;
-    if ethertype == nat_ebpf::frame::ETHERTYPE_IPV4.to_be() {
-        if ctx.pull_data(guard::NEEDED as u32).is_err() {
-            return TC_ACT_SHOT;
-        }
-        let mut frame = Memory::of_skb(ctx.skb.skb);
-        match read::<2>(&mut frame, guard::NEEDED - 4) {
-            Some(words) => source = NetAddr(words),
-            None => return TC_ACT_SHOT,
-        }
+    let reach = ctx.len().min(egress::REACH as u32);
+    if ctx.pull_data(reach).is_err() {
+        return TC_ACT_SHOT;
     }
-    if guard::may_leave(&kernel, ethertype, source) { NEXT } else { TC_ACT_SHOT }
+    let mut frame = Memory::of_skb(ctx.skb.skb);
+    if egress::may_leave(&mut frame, &kernel) { NEXT } else { TC_ACT_SHOT }
 }
 
 #[panic_handler]

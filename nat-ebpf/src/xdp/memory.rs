@@ -62,9 +62,3 @@ impl Frame for Memory {
         Some(unsafe { &mut *(first as *mut [u16; WORDS]) })
     }
 }
-
-/// A copy of the words at `at`.
-#[inline(always)]
-pub(crate) fn read<const WORDS: usize>(frame: &mut Memory, at: usize) -> Option<[u16; WORDS]> {
-    frame.view::<WORDS>(at).map(|words| *words)
-}

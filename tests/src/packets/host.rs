@@ -1,12 +1,12 @@
 //! The pipeline in memory.
 
 use super::machine::{Action, Change, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome};
-use super::topology::{EXTERNAL, OTHER_EXTERNAL, network, side};
+use super::topology::{EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
 use anyhow::{Result, anyhow};
 use nat_common::ports::InUse;
 use nat_common::{NetAddr, NetPort};
 use nat_ebpf::host::{Capacity, HostFrame, HostTables, LocalSocket};
-use nat_ebpf::{Decision, process};
+use nat_ebpf::{Decision, egress, process};
 
 /// The pipeline on [`HostTables`].
 #[derive(Debug)]
@@ -74,14 +74,19 @@ impl Machine for HostMachine {
         let before = self.tables.counters();
         self.tables.set_ingress(link);
         let mut host_frame = HostFrame::new(frame);
-        let (action, link) = match process(&mut host_frame, &self.tables, side(link)).decision() {
-            Decision::Pass(_) => (Action::Pass, None),
-            Decision::Drop(_) => (Action::Drop, None),
-            Decision::Send { link } => (Action::Send, Some(link)),
-            Decision::Resolve { link } => (Action::Resolve, Some(link)),
-            Decision::Keep { pass } => {
-                self.tables.keep(pass);
-                (if pass { Action::Pass } else { Action::Drop }, None)
+        let (action, link) = if link == EGRESS {
+            let leaves = egress::may_leave(&mut host_frame, &self.tables);
+            (if leaves { Action::Pass } else { Action::Drop }, None)
+        } else {
+            match process(&mut host_frame, &self.tables, side(link)).decision() {
+                Decision::Pass(_) => (Action::Pass, None),
+                Decision::Drop(_) => (Action::Drop, None),
+                Decision::Send { link } => (Action::Send, Some(link)),
+                Decision::Resolve { link } => (Action::Resolve, Some(link)),
+                Decision::Keep { pass } => {
+                    self.tables.keep(pass);
+                    (if pass { Action::Pass } else { Action::Drop }, None)
+                }
             }
         };
         let mut counted = self.tables.counters();

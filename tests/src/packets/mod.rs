@@ -20,7 +20,7 @@ use nat_common::settings::Settings;
 use nat_ebpf::host::Forward;
 use nat_ebpf::host::packet::{Packet, Peer};
 use std::net::Ipv4Addr;
-use topology::{LAN, LAN1, WAN};
+use topology::{EGRESS, LAN, LAN1, WAN};
 
 /// Stands for the external port that the NAT has chosen, in rows where it does not keep the internal
 /// one. No row uses port 9 otherwise.
@@ -82,6 +82,17 @@ pub enum Expect {
     },
     /// It is sent on as this packet, MAC addresses aside.
     Become(Packet),
+    /// It is left to the kernel, between these two and otherwise as it came, and counted here.
+    PassTranslated {
+        /// Where it is counted.
+        counter: Counter,
+        /// Source after translation.
+        src: Peer,
+        /// Destination after translation.
+        dst: Peer,
+    },
+    /// It leaves by the WAN as this packet.
+    Leave(Packet),
     /// As for `Send`, but the kernel must find out the next hop's MAC address.
     Resolve {
         /// Source after translation.
@@ -99,6 +110,16 @@ pub fn passes(counter: Counter) -> Expect {
 /// It is dropped.
 pub fn drops(counter: Counter) -> Expect {
     Expect::Drop(counter)
+}
+
+/// It is left to the kernel with these addresses and ports.
+pub fn passes_translated(counter: Counter, src: Peer, dst: Peer) -> Expect {
+    Expect::PassTranslated { counter, src, dst }
+}
+
+/// It leaves by the WAN like this.
+pub fn leaves(packet: Packet) -> Expect {
+    Expect::Leave(packet)
 }
 
 /// It is sent on with these addresses and ports.
@@ -143,6 +164,12 @@ impl Row {
     #[must_use]
     pub fn wan(self, packet: Packet, expect: Expect) -> Self {
         self.packet(WAN, packet, Vec::new(), expect)
+    }
+
+    /// The kernel sends a packet by the WAN.
+    #[must_use]
+    pub fn kernel(self, packet: Packet, expect: Expect) -> Self {
+        self.packet(EGRESS, packet, Vec::new(), expect)
     }
 
     /// A packet comes in, some bytes of its frame changed.

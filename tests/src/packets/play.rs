@@ -1,7 +1,7 @@
 //! Playing rows.
 
 use super::machine::{Action, Machine, Outcome};
-use super::topology::{LAN, WAN, host_mac, next_hop, router_mac, side};
+use super::topology::{EGRESS, LAN, WAN, host_mac, next_hop, router_mac, side};
 use super::{CHOSEN, Event, Expect, FrameEvent, Input, Row};
 use anyhow::{Context as _, Result, bail, ensure};
 use nat_common::Counter;
@@ -127,6 +127,8 @@ impl Arrival<'_> {
         let (lengths, is_ipv4) = match &self.event.input {
             Input::Bytes(_) => (machine.shortest_frame()..frame.len(), false),
             Input::Packet(_, patches) if !patches.is_empty() => return Ok(0),
+            // The kernel sends whole packets.
+            Input::Packet(..) if self.event.link == EGRESS => return Ok(0),
             // Without its padding it is whole still.
             Input::Packet(packet, _) => {
                 (machine.shortest_frame()..ETHERNET + packet.ip_len(), true)
@@ -153,6 +155,22 @@ impl Arrival<'_> {
         match &self.event.expect {
             Expect::Pass(counter) => unchanged(&outcome, &frame, Action::Pass, *counter)?,
             Expect::Drop(counter) => unchanged(&outcome, &frame, Action::Drop, *counter)?,
+            Expect::PassTranslated { counter, src, dst } => {
+                let mut wanted = self.translated(&frame, &outcome, *src, *dst)?;
+                wanted.ttl = frame.get(22).copied().context("no TTL")?;
+                unchanged(&outcome, &wanted.to_bytes(), Action::Pass, *counter)?;
+            }
+            Expect::Leave(packet) => {
+                let macs = Packet::parse(&frame).context("what came in is no packet")?;
+                let wanted =
+                    Packet { dst_mac: macs.dst_mac, src_mac: macs.src_mac, ..packet.clone() };
+                ensure!(outcome.action == Action::Pass, "{}", described(&outcome));
+                ensure!(
+                    outcome.frame == wanted.to_bytes(),
+                    "what left is {:?}, not {wanted:?}",
+                    Packet::parse(&outcome.frame)
+                );
+            }
             Expect::Become(packet) => self.sent(&outcome, Action::Send, packet.clone())?,
             Expect::Send { src, dst } | Expect::Resolve { src, dst } => {
                 let resolve = matches!(self.event.expect, Expect::Resolve { .. });
@@ -191,7 +209,7 @@ impl Arrival<'_> {
         }
         wanted.set_source(self.known(src));
         wanted.set_destination(self.known(dst));
-        wanted.ttl = wanted.ttl.checked_sub(1).context("no hop is left")?;
+        wanted.ttl = wanted.ttl.wrapping_sub(1);
         Ok(wanted)
     }
 

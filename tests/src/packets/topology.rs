@@ -14,6 +14,9 @@ pub const LAN: u8 = 1;
 /// Index of the second LAN's link.
 pub const LAN1: u8 = 2;
 
+/// Stands for the way out of the WAN interface, by which the kernel itself sends.
+pub const EGRESS: u8 = 0xf0;
+
 /// The external address.
 pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
 /// Another address of the router on the WAN, which is not the NAT's.

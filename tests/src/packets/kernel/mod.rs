@@ -11,13 +11,13 @@ mod slot;
 pub use router::Router;
 
 use super::machine::{Action, Change, Machine, Outcome};
-use super::topology::side;
+use super::topology::{EGRESS, side};
 use anyhow::{Context as _, Result, bail, ensure};
-use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
-use nat_common::maps::{ENDPOINTS, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::maps::{ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
 use nat_common::session::Side;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -52,6 +52,12 @@ mod xdp_action {
     pub(super) const REDIRECT: u32 = 4;
 }
 
+/// Actions of traffic-control programs.
+mod tc_action {
+    pub(super) const UNSPEC: i32 = -1;
+    pub(super) const SHOT: i32 = 2;
+}
+
 impl<'a> KernelMachine<'a> {
     /// Loads the program that `cargo xtask build` has compiled.
     ///
@@ -72,11 +78,17 @@ impl<'a> KernelMachine<'a> {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
             program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
         }
+        let guard: &mut SchedClassifier =
+            ebpf.program_mut(PROGRAM_GUARD).context(PROGRAM_GUARD)?.try_into()?;
+        guard.load().context("the kernel refuses the guard")?;
         let maps = Maps::take(&mut ebpf, router)?;
         Ok(Self { router, ebpf, maps, sockets: Vec::new() })
     }
 
     fn run(&self, link: u8, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        if link == EGRESS {
+            return self.run_guard(frame);
+        }
         let name = match side(link) {
             Side::Lan => PROGRAM_LAN,
             Side::Wan => PROGRAM_WAN,
@@ -96,6 +108,26 @@ impl<'a> KernelMachine<'a> {
             .context("BPF_PROG_RUN")?;
         out.truncate(usize::try_from(result.data_size_out)?);
         Ok((result.return_value, out))
+    }
+
+    /// Has the kernel send a frame by the WAN: whether the guard lets it, as an XDP action.
+    fn run_guard(&self, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let program: &SchedClassifier =
+            self.ebpf.program(PROGRAM_GUARD).context(PROGRAM_GUARD)?.try_into()?;
+        let mut out = vec![0; frame.len()];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_RUN")?;
+        let action = match result.return_value.cast_signed() {
+            tc_action::UNSPEC => xdp_action::PASS,
+            tc_action::SHOT => xdp_action::DROP,
+            other => bail!("the guard returned {other}"),
+        };
+        Ok((action, out))
     }
 
     fn open_socket(&mut self, protocol: Protocol, addr: Ipv4Addr, port: u16) -> Result<()> {

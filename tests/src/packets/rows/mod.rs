@@ -1,5 +1,6 @@
 //! The rows, by what they are about.
 
+mod egress;
 mod expiry;
 mod filtering;
 mod forwards;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Row> {
         forwards::rows(),
         hairpin::rows(),
         icmp_errors::rows(),
+        egress::rows(),
         expiry::rows(),
         passing::rows(),
         fragments::rows(),

@@ -3,10 +3,8 @@
 use crate::packets::topology::{
     A, B, C, EXTERNAL, GATEWAY, ON_LINK, REMOTE, SILENT, SILENT_REMOTE,
 };
-use crate::packets::{Row, drops, passes, portless, resolves, sends};
-use nat_common::Counter::{
-    DropTooBig, DropTtl, PassTooBig, PassTtl, RouteLookups, SessionsCreated,
-};
+use crate::packets::{Row, passes, passes_translated, portless, resolves, sends};
+use nat_common::Counter::{PassTooBig, PassTtl, RouteLookups, SessionsCreated};
 use nat_ebpf::host::packet::{Body, Checksum, Packet, Peer, flags};
 
 pub(super) fn rows() -> Vec<Row> {
@@ -87,15 +85,15 @@ pub(super) fn rows() -> Vec<Row> {
             .lan(out.clone(), sends(outside, server))
             .lan(with_ttl(&out, 1), passes(PassTtl))
             .lan(with_ttl(&out, 0), passes(PassTtl)),
-        Row::new("an_incoming_packet_whose_hops_are_used_up_is_dropped")
+        Row::new("the_kernel_answers_an_incoming_packet_whose_hops_are_used_up")
             .lan(out.clone(), sends(outside, server))
-            .wan(with_ttl(&back, 1), drops(DropTtl))
-            .wan(with_ttl(&back, 0), drops(DropTtl)),
+            .wan(with_ttl(&back, 1), passes_translated(PassTtl, server, inside))
+            .wan(with_ttl(&back, 0), passes_translated(PassTtl, server, inside)),
         Row::new("a_packet_of_the_mtu_s_size_fits_and_one_above_does_not")
             .lan(with_ip_len(&out, 1500), sends(outside, server))
             .lan(with_ip_len(&out, 1501), passes(PassTooBig))
             .wan(with_ip_len(&back, 1500), sends(server, inside))
-            .wan(with_ip_len(&back, 1501), drops(DropTooBig)),
+            .wan(with_ip_len(&back, 1501), passes_translated(PassTooBig, server, inside)),
         Row::new("the_routing_table_is_asked_once_for_each_direction")
             .lan(out.clone(), sends(outside, server))
             .counting(RouteLookups, 1)

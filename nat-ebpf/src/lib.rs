@@ -19,6 +19,7 @@ pub mod halves;
 pub mod host;
 pub mod icmp_error;
 pub mod mapping;
+pub mod mss;
 pub mod next_hop;
 pub mod open;
 pub mod parse;

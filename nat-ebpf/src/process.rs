@@ -3,9 +3,10 @@
 use crate::fragments;
 use crate::frame::Frame;
 use crate::icmp_error;
+use crate::mss;
 use crate::next_hop;
 use crate::open::{self, not_ours, route_to_wan};
-use crate::parse::{self, Flow, Ip, NoFlow, NoIp};
+use crate::parse::{self, Flow, Ip, NoFlow, NoIp, tcp};
 use crate::rewrite;
 use crate::tables::Tables;
 use crate::track;
@@ -155,6 +156,13 @@ impl Packet<'_> {
         let link = tables.link(route.link()).ok_or(Verdict::drop(Counter::DropInternal))?;
         if self.ip.total_len > link.mtu {
             return self.leave(frame, session, word, Counter::PassTooBig, Counter::DropTooBig);
+        }
+        if self.flow.flags & tcp::SYN != 0
+            && let Some(limit) = mss::limit(tables, self.settings, link)
+        {
+            let delta = tables.clamp_mss(frame, self.ip.payload, limit);
+            mss::add_to_checksum(frame, self.ip.payload, delta)
+                .ok_or(Verdict::drop(Counter::DropMalformed))?;
         }
         track::follow(tables, self.settings, self.now, self.key, session, self.flow);
         rewrite::translate(frame, self.ip, self.flow.protocol, session)

@@ -1,5 +1,6 @@
 //! What the pipeline asks of its surroundings: maps, clock, random numbers, routes, counters.
 
+use crate::frame::Frame;
 use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
@@ -111,6 +112,10 @@ pub trait Tables {
     /// Finds or makes an external endpoint: [`crate::mapping::external_endpoint`], which the XDP program
     /// has verified apart from its callers.
     fn external_endpoint(&self, request: &EndpointRequest) -> u64;
+
+    /// Lowers what a SYN offers: [`crate::mss::clamp`], which the XDP program has verified apart from its
+    /// callers too.
+    fn clamp_mss<F: Frame>(&self, frame: &mut F, payload: usize, limit: u16) -> u16;
 
     /// Adds to a counter that the caller names.
     fn count(&self, counter: Counter, amount: u64);

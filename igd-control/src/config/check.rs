@@ -1,6 +1,6 @@
 //! The ranges of the values, with the reason that a user is told.
 
-use super::{Config, Interfaces};
+use super::{Config, Interfaces, MssClamp};
 use std::{collections::HashSet, ops::RangeInclusive};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -28,6 +28,10 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     let transitory = (240..=WEEK, "RFC 5382 REQ-5");
     range("nat.tcp-transitory-timeout", nat.tcp_transitory_timeout, transitory)?;
     range("nat.icmp-timeout", nat.icmp_timeout, (60..=WEEK, "RFC 5508 REQ-2"))?;
+    if let MssClamp::Bytes(bytes) = nat.mss_clamp {
+        let segment = (536..=u32::from(u16::MAX), "RFC 9293 3.7.1");
+        range("nat.mss-clamp", u32::from(bytes), segment)?;
+    }
     range("upnp.max-age", upnp.max_age, (60..=DAY, "UPnP Device Architecture 1.1, 1.2.2"))?;
     let notify = (10..=upnp.max_age / 2, "at most half of max-age, so that one may be lost");
     range("upnp.notify-interval", upnp.notify_interval, notify)?;

@@ -86,6 +86,14 @@ pub const KEYS: &[Key] = &[
         "Seconds after which an idle ICMP query session ends; at least 60 (RFC 5508 REQ-2).",
     ),
     key(
+        "nat",
+        "mss-clamp",
+        "\"off\"",
+        "Largest TCP segment that a connection may offer when it opens: \"off\" (whatever it offers), \
+         \"mtu\" (what fits the MTU of both its links) or a number of bytes from 536 on. For links \
+         behind which path MTU discovery fails.",
+    ),
+    key(
         "upnp",
         "http-port",
         "5000",

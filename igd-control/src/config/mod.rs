@@ -59,6 +59,39 @@ pub struct Nat {
     pub tcp_transitory_timeout: u32,
     /// Idle time of an ICMP query session.
     pub icmp_timeout: u32,
+    /// Largest TCP segment that a connection may offer.
+    pub mss_clamp: MssClamp,
+}
+
+/// `nat.mss-clamp`: a word, or bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(untagged)]
+pub enum MssClamp {
+    /// By a word.
+    Mode(MssMode),
+    /// To so many bytes.
+    Bytes(u16),
+}
+
+/// How the segment size is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MssMode {
+    /// Not at all.
+    Off,
+    /// To what fits the links' MTU.
+    Mtu,
+}
+
+impl MssClamp {
+    /// What the packet path is told.
+    const fn limit(self) -> u16 {
+        match self {
+            Self::Mode(MssMode::Off) => 0,
+            Self::Mode(MssMode::Mtu) => Settings::MSS_TO_MTU,
+            Self::Bytes(bytes) => bytes,
+        }
+    }
 }
 
 /// `[upnp]`: times in seconds.
@@ -115,6 +148,7 @@ impl Default for Nat {
             tcp_established_timeout: 7_440,
             tcp_transitory_timeout: 240,
             icmp_timeout: 60,
+            mss_clamp: MssClamp::Mode(MssMode::Off),
         }
     }
 }
@@ -157,6 +191,7 @@ impl Nat {
             tcp_established_timeout: nanos(self.tcp_established_timeout),
             tcp_transitory_timeout: nanos(self.tcp_transitory_timeout),
             preserve_ports: u16::from(self.preserve_ports),
+            mss: self.mss_clamp.limit(),
             ..Settings::DEFAULT
         }
     }

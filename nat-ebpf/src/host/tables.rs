@@ -2,7 +2,9 @@
 
 use super::network::Network;
 use crate::Tables;
+use crate::frame::Frame;
 use crate::mapping;
+use crate::mss;
 use crate::tables::{EndpointRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
@@ -281,6 +283,10 @@ impl Tables for HostTables {
 
     fn external_endpoint(&self, request: &EndpointRequest) -> u64 {
         mapping::external_endpoint(self, request)
+    }
+
+    fn clamp_mss<F: Frame>(&self, frame: &mut F, payload: usize, limit: u16) -> u16 {
+        mss::clamp(frame, payload, limit, |frame, at| mss::step(frame, payload, at))
     }
 
     fn count(&self, counter: Counter, amount: u64) {

@@ -1,6 +1,7 @@
 //! The kernel's side of the pipeline: maps, clock, routes and sockets through BPF helpers.
 #![allow(clippy::indexing_slicing, reason = "constant or checked; the verifier refuses all else")]
 
+use crate::memory::Memory;
 use crate::{fragments, maps};
 use aya_ebpf::bindings::{
     BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
@@ -23,9 +24,10 @@ use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 use nat_ebpf::Tables;
-use nat_ebpf::mapping;
+use nat_ebpf::frame::{ETHERNET, Frame};
 use nat_ebpf::tables::{EndpointRequest, InsertError};
 use nat_ebpf::verdict::{Route, Way};
+use nat_ebpf::{mapping, mss};
 
 /// Maps and helpers.
 pub(crate) struct Kernel {
@@ -219,6 +221,11 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
+    fn clamp_mss<F: Frame>(&self, _frame: &mut F, payload: usize, limit: u16) -> u16 {
+        nat_clamp_mss(self.ctx, payload as u64, u64::from(limit)) as u16
+    }
+
+    #[inline(always)]
     fn count(&self, counter: Counter, amount: u64) {
         if let Some(record) = maps::COUNTERS.get_ptr_mut(0) {
             // SAFETY: the record is this CPU's own, and programs on it do not interrupt each other.
@@ -275,6 +282,32 @@ extern "C" fn nat_external_endpoint(
     };
     mapping::external_endpoint(&kernel, &request)
 }
+
+/// Lowers what a SYN offers. Exported for the same reason: its loop goes many ways.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_clamp_mss(ctx: *mut xdp_md, payload: u64, limit: u64) -> u64 {
+    let payload = payload as usize;
+    if payload > MOST_HEADERS {
+        return 0;
+    }
+    let step = |_: &mut Memory, at: usize| nat_tcp_option(ctx, payload as u64, at as u64);
+    u64::from(mss::clamp(&mut Memory::of_xdp(ctx), payload, limit as u16, step))
+}
+
+/// Finds the next option of a SYN. Exported for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_tcp_option(ctx: *mut xdp_md, payload: u64, at: u64) -> u64 {
+    let (payload, at) = (payload as usize, at as usize);
+    if payload > MOST_HEADERS {
+        return 0;
+    }
+    mss::step(&mut Memory::of_xdp(ctx), payload, at)
+}
+
+/// Offset of a TCP header behind the longest IPv4 header, bytes.
+const MOST_HEADERS: usize = ETHERNET + 60;
 
 /// Asks the kernel's forwarding table. Not inlined: it needs much stack, for a moment.
 #[inline(never)]

@@ -10,6 +10,7 @@ mod icmp_errors;
 mod limits;
 mod malformed;
 mod mapping;
+mod mss;
 mod passing;
 mod translation;
 
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Row> {
         icmp_errors::rows(),
         egress::rows(),
         expiry::rows(),
+        mss::rows(),
         passing::rows(),
         fragments::rows(),
         limits::rows(),

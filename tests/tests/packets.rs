@@ -5,12 +5,13 @@ use nat_tests::packets::host::HostMachine;
 use nat_tests::packets::kernel::{KernelMachine, Router};
 use nat_tests::packets::{Report, play_all, rows};
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::io::Write as _;
 
 /// Says what was shown, past the test runner, which would keep it to itself: what was not run must be
 /// seen.
-fn show(report: &Report) {
-    let _ = write!(std::io::stderr(), "{report}");
+fn show(report: &impl Display) {
+    let _ = writeln!(std::io::stderr(), "{report}");
 }
 
 #[test]
@@ -25,6 +26,7 @@ fn every_row_holds_in_the_kernel() -> Result<()> {
     let router = Router::new()?;
     let report = router.enter(|| -> Result<Report> {
         let mut machine = KernelMachine::load(&router)?;
+        machine.verified().iter().for_each(show);
         Ok(play_all(&mut machine, &rows::all()))
     })??;
     show(&report);

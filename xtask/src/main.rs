@@ -14,6 +14,7 @@ mod setup;
 mod steps;
 mod test;
 mod toolchain;
+mod vm;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -40,6 +41,8 @@ enum Verb {
     Test(test::Args),
     /// Looks for inputs that break the parsers or the packet path, with libFuzzer.
     Fuzz(fuzz::Args),
+    /// Runs packet rows and tests of the whole gateway on an older kernel, in a virtual machine.
+    Vm(vm::Args),
     /// Checks formatting, lints, documentation, licences and advisories.
     Lint,
     /// Runs setup, lint, test and demo, and tells how long each took. Needs root.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Demo(args) => demo::run(&workspace, &args),
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Fuzz(args) => fuzz::run(&workspace, &args),
+        Verb::Vm(args) => vm::run(&workspace, &args),
         Verb::Lint => lint::run(&workspace),
         Verb::Ci => ci::run(&workspace),
     });

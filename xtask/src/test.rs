@@ -3,6 +3,7 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
+use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -73,15 +74,23 @@ fn run_and_count(command: &mut Command) -> Result<()> {
         }
     }
     let status = child.wait().with_context(|| format!("cannot wait for `{line}`"))?;
-    println!("\n{} passed, {} failed, {} ignored", total.passed, total.failed, total.ignored);
+    println!("\n{total}");
     if !status.success() {
         bail!("`{line}` failed: {status}");
     }
     Ok(())
 }
 
+/// What the test programs that printed this count altogether.
+pub(crate) fn count(printed: &str) -> Count {
+    let mut total = Count::default();
+    printed.lines().for_each(|line| total.add(line));
+    total
+}
+
+/// How many tests ended how.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Count {
+pub(crate) struct Count {
     passed: u64,
     failed: u64,
     ignored: u64,
@@ -108,23 +117,24 @@ impl Count {
     }
 }
 
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed, {} ignored", self.passed, self.failed, self.ignored)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn results_of_all_test_programs_add_up() {
-        let mut total = Count::default();
-        for line in [
-            "running 3 tests",
-            "test a ... ok",
-            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; \
-             finished in 0.01s",
-            "test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; \
-             finished in 1.50s",
-        ] {
-            total.add(line);
-        }
-        assert_eq!(total, Count { passed: 8, failed: 2, ignored: 1 });
+        let printed = "running 3 tests\n\
+            test a ... ok\n\
+            test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; \
+            finished in 0.01s\n\
+            test result: FAILED. 5 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; \
+            finished in 1.50s\n";
+        assert_eq!(count(printed), Count { passed: 8, failed: 2, ignored: 1 });
     }
 }

@@ -7,6 +7,7 @@
 
 mod batch;
 mod clock;
+mod filter;
 mod follow;
 mod forwards;
 mod fragments;

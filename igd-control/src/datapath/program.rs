@@ -1,11 +1,11 @@
 //! Loading the XDP program and attaching it, or taking over from the one that a former daemon left.
 
-use super::XdpMode;
+use super::{XdpMode, filter};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, tc};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use nat_common::maps::{
     self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN,
@@ -113,7 +113,7 @@ fn layout_folder(pin_dir: &Path) -> Result<PathBuf> {
 }
 
 /// Takes away what igd-control has pinned in `pin_dir`, of whatever version, and nothing else: the
-/// programs detach when their links go.
+/// programs detach when their links go, or their filters, which must be those of this network namespace.
 ///
 /// # Errors
 /// When something cannot be removed.
@@ -134,6 +134,9 @@ pub fn unload(pin_dir: &Path) -> Result<()> {
             pin.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
         };
         pins.sort_by_key(|pin| !is_link(pin));
+        for name in pins.iter().filter_map(|pin| pin.file_name()) {
+            filter::clear(&name.to_string_lossy())?;
+        }
         for pin in pins {
             fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
         }
@@ -148,9 +151,12 @@ const LINK_PREFIX: &str = "link-";
 
 /// Where the link called `name` is pinned.
 pub(super) fn link_pin(pin_dir: &Path, name: &str) -> PathBuf {
-    // Dots are not allowed in names on a BPF file system.
-    let name = format!("{LINK_PREFIX}{}", name.replace('.', "_"));
-    pin_dir.join(layout_name()).join(name)
+    pin_dir.join(layout_name()).join(pin_name(LINK_PREFIX, name))
+}
+
+/// A name for a pin. Dots are not allowed on a BPF file system.
+pub(super) fn pin_name(prefix: &str, name: &str) -> String {
+    format!("{prefix}{}", name.replace('.', "_"))
 }
 
 /// Attaches programs to interfaces.
@@ -177,6 +183,12 @@ impl Attacher<'_> {
         for name in [PROGRAM_NEIGHBOUR, PROGRAM_GUARD] {
             let program: &mut SchedClassifier = program(self.ebpf, name)?;
             program.load().map_err(|error| refused(name, error))?;
+        }
+        if filter::must_do() {
+            tracing::info!(
+                "this kernel has no links for tc programs, which come with Linux 6.6: they attach as \
+                 filters, which stay when a daemon without pins is killed"
+            );
         }
         Ok(())
     }
@@ -240,6 +252,10 @@ impl Attacher<'_> {
     ) -> Result<()> {
         let pin = self.pin(&format!("{name}-{interface}"));
         let program: &mut SchedClassifier = program(self.ebpf, name)?;
+        if filter::must_do() {
+            let folder = pin.as_deref().and_then(Path::parent);
+            return filter::attach(program, name, interface, direction, folder);
+        }
         if let Some(link) = adopt::<SchedClassifierLink>(pin.as_deref()) {
             match program.attach_to_link(link) {
                 Ok(id) => {
@@ -249,8 +265,6 @@ impl Attacher<'_> {
                 Err(error) => forget(pin.as_deref(), &error),
             }
         }
-        // Before Linux 6.6 programs hang on this queueing discipline; later it is not needed.
-        let _ = tc::qdisc_add_clsact(interface);
         let id = program
             .attach(interface, direction)
             .with_context(|| format!("cannot attach {name} to {interface}"))?;
@@ -295,8 +309,8 @@ fn adopt<L: TryFrom<FdLink>>(pin: Option<&Path>) -> Option<L> {
     L::try_from(FdLink::from(pinned)).ok()
 }
 
-/// Lets go of a link without detaching: it is pinned already, or will be now. A link that cannot be
-/// pinned, as before Linux 6.6, stays attached by itself.
+/// Lets go of a link without detaching: it is pinned already, or will be now. An XDP program that cannot
+/// be pinned, as before Linux 5.9, stays attached by itself.
 fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
     match (link, pin) {
         (Some(link), Some(pin)) => {

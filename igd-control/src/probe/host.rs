@@ -61,14 +61,13 @@ impl Host {
                 format!("Linux {release} has no BPF atomics, which ports are claimed with: 5.12"),
             )
             .mend(NEWER_KERNEL),
-            Some(found) if found < TCX => Finding::warning(
+            Some(found) if found < TCX => Finding::ok(
                 "kernel",
                 format!(
-                    "Linux {release} has no tcx links (6.6): tc programs cannot be pinned and hang \
-                     on clsact, which a restart of the daemon may not take over cleanly"
+                    "Linux {release}; without links for tc programs (6.6), which attach as filters and \
+                     stay when a daemon without pins is killed"
                 ),
-            )
-            .mend(NEWER_KERNEL),
+            ),
             Some(_) => Finding::ok("kernel", format!("Linux {release}")),
         }
     }

@@ -5,7 +5,8 @@ use anyhow::Result;
 use std::path::Path;
 use std::process::Command;
 
-pub(super) fn is_here() -> bool {
+/// Whether this system has apt.
+pub(crate) fn is_here() -> bool {
     !steps::on_path("apt-get").is_empty()
 }
 
@@ -22,9 +23,11 @@ fn has_lists() -> bool {
     })
 }
 
+/// Fetches the lists of packages.
+///
 /// # Errors
 /// When apt fails.
-pub(super) fn update() -> Result<()> {
+pub(crate) fn update() -> Result<()> {
     steps::run(apt_get().arg("update"))
 }
 
@@ -37,6 +40,26 @@ pub(super) fn install(packages: &[String]) -> Result<()> {
             .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
             .args(packages),
     )
+}
+
+/// The packages whose names match a regular expression.
+pub(crate) fn matching(pattern: &str) -> Vec<String> {
+    let listed = steps::ask(Command::new("apt-cache").args(["search", "--names-only", pattern]));
+    let names = listed.iter().flat_map(|text| text.lines());
+    names.filter_map(|line| Some(line.split_once(" - ")?.0.to_owned())).collect()
+}
+
+/// Downloads a package into a folder, without installing it.
+///
+/// # Errors
+/// When apt fails.
+pub(crate) fn download(package: &str, folder: &Path) -> Result<()> {
+    let mut apt = apt_get();
+    if steps::is_root() {
+        // apt's own user may not write there.
+        apt.args(["-o", "APT::Sandbox::User=root"]);
+    }
+    steps::run(apt.arg("download").arg(package).current_dir(folder))
 }
 
 fn apt_get() -> Command {

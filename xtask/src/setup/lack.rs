@@ -25,6 +25,14 @@ pub(super) const TOOLS: [Tool; 8] = [
     tool("traceroute", "traceroute"),
 ];
 
+/// What `cargo xtask vm` runs besides; no other verb needs it.
+pub(super) const VM_TOOLS: [Tool; 4] = [
+    tool("qemu-system-x86_64", "qemu-system-x86"),
+    tool("busybox", "busybox-static"),
+    tool("dpkg-deb", "dpkg"),
+    tool("strip", "binutils"),
+];
+
 const fn tool(command: &'static str, package: &'static str) -> Tool {
     Tool { command, package }
 }
@@ -58,7 +66,8 @@ pub(super) enum Missing {
 }
 
 impl Lack {
-    pub(super) fn look(workspace: &Workspace) -> Self {
+    /// Looks for the toolchain and for these tools.
+    pub(super) fn look(workspace: &Workspace, tools: &[Tool]) -> Self {
         let absent = |tool: &&Tool| steps::on_path(tool.command).is_empty();
         let toolchain = match find_compiler() {
             Err(_) => Missing::Compiler,
@@ -73,7 +82,7 @@ impl Lack {
                 }
             }
         };
-        Self { tools: TOOLS.iter().filter(absent).copied().collect(), toolchain }
+        Self { tools: tools.iter().filter(absent).copied().collect(), toolchain }
     }
 
     /// Whether anything must be installed. A linker that can be built at once is no such thing.

@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: what the other verbs need, installed or at least named.
 
-mod apt;
+pub(crate) mod apt;
 mod lack;
 
 #[cfg(test)]
@@ -10,7 +10,7 @@ use crate::steps;
 use crate::toolchain::{Toolchain, find_compiler};
 use crate::workspace::Workspace;
 use anyhow::{Result, anyhow};
-use lack::{Lack, Missing};
+use lack::{Lack, Missing, TOOLS, Tool, VM_TOOLS};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
@@ -23,7 +23,7 @@ pub(crate) struct Args {
 /// Installs what is missing, or prints the commands that do.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.print {
-        let lack = Lack::look(workspace);
+        let lack = Lack::look(workspace, &TOOLS);
         if lack == Lack::default() {
             steps::say("Nothing is missing");
         } else {
@@ -45,7 +45,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 /// # Errors
 /// When something is missing that cannot be installed from here; the commands have been printed.
 pub(crate) fn ensure(workspace: &Workspace) -> Result<Toolchain> {
-    install(Lack::look, workspace)
+    install(&TOOLS, workspace)
 }
 
 /// As [`ensure`], without the lab's programs.
@@ -53,11 +53,24 @@ pub(crate) fn ensure(workspace: &Workspace) -> Result<Toolchain> {
 /// # Errors
 /// As [`ensure`].
 pub(crate) fn ensure_toolchain(workspace: &Workspace) -> Result<Toolchain> {
-    install(|workspace| Lack { tools: Vec::new(), ..Lack::look(workspace) }, workspace)
+    install(&[], workspace)
 }
 
-fn install(look: impl Fn(&Workspace) -> Lack, workspace: &Workspace) -> Result<Toolchain> {
-    let mut lack = look(workspace);
+/// As [`ensure`], with what the virtual machine takes besides.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_vm(workspace: &Workspace) -> Result<Toolchain> {
+    install(&[&TOOLS[..], &VM_TOOLS].concat(), workspace)
+}
+
+/// The names of the lab's programs.
+pub(crate) fn lab_tools() -> impl Iterator<Item = &'static str> {
+    TOOLS.iter().map(|tool| tool.command)
+}
+
+fn install(tools: &[Tool], workspace: &Workspace) -> Result<Toolchain> {
+    let mut lack = Lack::look(workspace, tools);
     if lack.needs_packages() && steps::is_root() && apt::is_here() {
         steps::say("Installing with apt what the build and the lab lack");
         apt::update()?;
@@ -68,7 +81,7 @@ fn install(look: impl Fn(&Workspace) -> Lack, workspace: &Workspace) -> Result<T
                 break;
             }
             apt::install(&packages)?;
-            let rest = look(workspace);
+            let rest = Lack::look(workspace, tools);
             if rest == lack {
                 break;
             }

@@ -1,4 +1,4 @@
-use super::lack::{Lack, Missing, TOOLS, Tool};
+use super::lack::{Lack, Missing, TOOLS, Tool, VM_TOOLS};
 
 const UPNPC: Tool = Tool { command: "upnpc", package: "miniupnpc" };
 
@@ -95,7 +95,8 @@ fn without_the_llvm_in_apt_the_linker_is_named() {
 
 #[test]
 fn every_tool_is_named_once() {
-    for (index, tool) in TOOLS.iter().enumerate() {
-        assert!(!TOOLS.iter().skip(index + 1).any(|other| other.command == tool.command));
+    let tools = [&TOOLS[..], &VM_TOOLS].concat();
+    for (index, tool) in tools.iter().enumerate() {
+        assert!(!tools.iter().skip(index + 1).any(|other| other.command == tool.command));
     }
 }

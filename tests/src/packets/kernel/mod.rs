@@ -19,8 +19,10 @@ use maps::Maps;
 use nat_common::Protocol;
 use nat_common::maps::{ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
 use nat_common::session::Side;
+use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 use std::{env, fs};
 
 /// The XDP program and its maps. To be made and used on a thread inside the [`Router`].
@@ -29,6 +31,28 @@ pub struct KernelMachine<'a> {
     ebpf: Ebpf,
     maps: Maps,
     sockets: Vec<OwnedFd>,
+    verified: Vec<Verified>,
+}
+
+/// How hard a program was for the kernel's verifier, which gives up after a million instructions.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified {
+    /// The program.
+    pub name: &'static str,
+    /// The instructions that the verifier walked, each as often as it had to; not on old kernels.
+    pub instructions: Option<u32>,
+    /// How long loading took.
+    pub time: Duration,
+}
+
+impl Display for Verified {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { name, time, .. } = self;
+        match self.instructions {
+            Some(count) => write!(f, "{name}: verified {count} instructions in {time:.1?}"),
+            None => write!(f, "{name}: verified in {time:.1?}"),
+        }
+    }
 }
 
 /// The environment variable that names the compiled program; `.cargo/config.toml` sets it.
@@ -74,15 +98,24 @@ impl<'a> KernelMachine<'a> {
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
             .load(&object)
             .context("the kernel does not take the XDP program's maps")?;
+        let mut verified = Vec::new();
         for name in [PROGRAM_LAN, PROGRAM_WAN] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
+            let start = Instant::now();
             program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
+            let instructions = program.info()?.verified_instruction_count();
+            verified.push(Verified { name, instructions, time: start.elapsed() });
         }
         let guard: &mut SchedClassifier =
             ebpf.program_mut(PROGRAM_GUARD).context(PROGRAM_GUARD)?.try_into()?;
         guard.load().context("the kernel refuses the guard")?;
         let maps = Maps::take(&mut ebpf, router)?;
-        Ok(Self { router, ebpf, maps, sockets: Vec::new() })
+        Ok(Self { router, ebpf, maps, sockets: Vec::new(), verified })
+    }
+
+    /// What the verifier had to do.
+    pub fn verified(&self) -> &[Verified] {
+        &self.verified
     }
 
     fn run(&self, link: u8, frame: &[u8]) -> Result<(u32, Vec<u8>)> {

@@ -1,0 +1,93 @@
+//! `cargo xtask vm`: the tests on another kernel, in a virtual machine.
+//!
+//! Debian's kernel boots in QEMU, emulated in software, from an archive with the test programs, the
+//! daemon and the tools of the lab. The guest has no disk and no network, and nothing of it stays.
+
+mod image;
+mod kernel;
+mod modules;
+mod plan;
+mod programs;
+mod run;
+
+use crate::workspace::Workspace;
+use crate::{build, setup, steps, test};
+use anyhow::{Result, bail};
+use image::Image;
+use kernel::Kernel;
+use run::Machine;
+
+/// Options of `cargo xtask vm`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A shell in the guest instead of tests.
+    #[arg(long)]
+    shell: bool,
+    /// The series of Debian's kernels to boot.
+    #[arg(long, default_value = "6.1")]
+    kernel: String,
+    /// How long the tests may take altogether.
+    #[arg(long, default_value_t = 900)]
+    seconds: u64,
+    /// Names of test programs, or filters and other arguments for them.
+    #[arg(last = true)]
+    tests: Vec<String>,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Self { shell: false, kernel: "6.1".to_owned(), seconds: 900, tests: Vec::new() }
+    }
+}
+
+/// The guest's first process, which runs one of the scripts below.
+const INIT: &str = include_str!("guest/init.sh");
+const TESTS: &str = include_str!("guest/tests.sh");
+const SHELL: &str = include_str!("guest/shell.sh");
+
+/// Of the lab's tools, what the guest goes without: it would need a library of modules, and only the
+/// demonstration runs it.
+const LEFT_OUT: &str = "python3";
+
+/// Sets up, builds, boots and tests. The count comes last.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    let toolchain = setup::ensure_vm(workspace)?;
+    let kernel = Kernel::find(workspace, &args.kernel)?;
+    let daemon = build::release(workspace, &toolchain)?;
+    let programs = programs::build(workspace)?;
+
+    let folder = workspace.root().join("target/vm");
+    let image = Image::new(folder.join("root"))?;
+    image.modules(&kernel)?;
+    for tool in setup::lab_tools().filter(|tool| *tool != LEFT_OUT).chain(["tc"]) {
+        image.tool(tool)?;
+    }
+    image.program(&daemon, "vm/igd-control")?;
+    image.file(&workspace.xdp_object(), "vm/nat-xdp.o")?;
+    for program in &programs {
+        image.program(&program.file, &format!("vm/tests/{}", program.name))?;
+    }
+    image.text(INIT, "init")?;
+    let machine = Machine { kernel: &kernel, archive: &folder.join("image.cpio") };
+    if args.shell {
+        image.text(SHELL, "vm/work")?;
+        image.pack(machine.archive)?;
+        return machine.shell();
+    }
+    let runs = plan::plan(&programs, &args.tests, programs::Program::has)?;
+    image.text(&plan::lines(&runs), "vm/plan")?;
+    image.text(TESTS, "vm/work")?;
+    image.pack(machine.archive)?;
+    tests(&machine, args.seconds)
+}
+
+fn tests(machine: &Machine<'_>, seconds: u64) -> Result<()> {
+    let release = &machine.kernel.release;
+    steps::say(&format!("Booting Linux {release}"));
+    let (status, printed) = machine.work(seconds)?;
+    println!("\nLinux {release}: {}", test::count(&printed));
+    if status != 0 {
+        bail!("tests failed on Linux {release}");
+    }
+    Ok(())
+}

@@ -10,3 +10,4 @@ pub mod demo;
 pub mod lab;
 pub mod lease;
 pub mod packets;
+pub mod stream;

@@ -11,6 +11,7 @@ mod follow;
 mod forwards;
 mod inspect;
 mod maps;
+mod neighbours;
 mod network;
 mod offload;
 pub(crate) mod pins;
@@ -19,6 +20,7 @@ mod program;
 mod sweep;
 pub(crate) mod sysctl;
 mod view;
+mod watch;
 
 pub use clock::now;
 pub use forwards::Forwards;
@@ -38,6 +40,7 @@ use network::{Interface, Network};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -181,7 +184,15 @@ impl DataPath {
         }
         follow::refresh(&shared, &network).await.context("after attaching")?;
 
-        tasks.0.push(tokio::spawn(follow::follow(Arc::clone(&shared), network, announcements)));
+        let network = Arc::new(network);
+        let routes_changed = Arc::new(Notify::new());
+        tasks.0.push(tokio::spawn(follow::follow(
+            Arc::clone(&shared),
+            Arc::clone(&network),
+            announcements,
+            Arc::clone(&routes_changed),
+        )));
+        tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(follow::sweep_regularly(Arc::clone(&shared))));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");

@@ -31,6 +31,23 @@ pub fn binary() -> Result<PathBuf> {
     })
 }
 
+/// `igd-control unload` on what daemons of the lab have left.
+///
+/// # Errors
+/// When it cannot be run; how it ends is the caller's to judge.
+pub fn unload(lab: &Lab, bpffs: &BpfFs<'_>, arguments: &[&str]) -> Result<Finished> {
+    let (pin_dir, socket) = (bpffs.path().join(PIN_DIR), lab.directory().join(SOCKET));
+    let (pin_dir, socket) = (pin_dir.to_string_lossy(), socket.to_string_lossy());
+    let usual = ["unload", "--pin-dir", &pin_dir, "--control-socket", &socket];
+    lab.router.output(&binary()?.to_string_lossy(), &[&usual, arguments].concat())
+}
+
+/// The folder for pins in a BPF filesystem of the lab.
+pub const PIN_DIR: &str = "igd-control";
+
+/// The control socket's name in the lab's directory.
+const SOCKET: &str = "control.sock";
+
 /// How the daemon shall run.
 #[derive(Debug)]
 pub struct DaemonBuilder<'lab> {
@@ -51,7 +68,7 @@ impl<'lab> DaemonBuilder<'lab> {
     /// Maps and programs outlive the daemon, in `bpffs`.
     #[must_use]
     pub fn pinned(mut self, bpffs: &BpfFs<'_>) -> Self {
-        self.pin_dir = Some(bpffs.path().join("igd-control"));
+        self.pin_dir = Some(bpffs.path().join(PIN_DIR));
         self
     }
 
@@ -109,7 +126,7 @@ impl<'lab> DaemonBuilder<'lab> {
             Some(path) => path.clone(),
             None => binary()?,
         };
-        let socket = self.lab.directory().join("control.sock");
+        let socket = self.lab.directory().join(SOCKET);
         let mut command = self.lab.router.command(&binary);
         command.arg("run");
         for interface in self.lab.lan_interfaces() {
@@ -226,12 +243,11 @@ impl<'lab> Daemon<'lab> {
         Ok(finished)
     }
 
-    /// Kills it (SIGKILL) and waits until it is gone.
+    /// Kills it (SIGKILL) and waits until it is gone. The guard on the WAN stays in any case.
     ///
     /// # Errors
     /// When it is not.
     pub fn kill(mut self) -> Result<()> {
-        self.before_end();
         let Some(process) = self.process.take() else { bail!("the daemon has ended") };
         process.signal(Signal::SIGKILL)?;
         process.finish(STOP_TIMEOUT)?;
@@ -252,8 +268,8 @@ impl<'lab> Daemon<'lab> {
         self.lab.router.run(&binary, &all)
     }
 
-    /// Without pins the kernel's untranslated routing takes over when the daemon ends: nothing that
-    /// the WAN sees from then on is its doing.
+    /// Without pins the kernel's untranslated routing takes over when the daemon ends, for in the lab
+    /// it forwards by itself: nothing that the WAN sees from then on is the daemon's doing.
     fn before_end(&self) {
         if !self.pinned {
             self.lab.on_wan().disarm();

@@ -6,6 +6,7 @@
 //! the registration of the log's descriptor.
 
 mod batch;
+mod classifiers;
 mod clock;
 mod follow;
 mod forwards;
@@ -19,6 +20,7 @@ mod port_table;
 mod program;
 mod sweep;
 pub(crate) mod sysctl;
+mod unload;
 mod view;
 mod watch;
 
@@ -26,14 +28,13 @@ pub use clock::now;
 pub use forwards::Forwards;
 pub use inspect::Inspector;
 pub(crate) use offload::{Offloads, offloads};
-pub use program::unload;
 pub use sweep::Swept;
+pub use unload::unload;
 pub use view::{LinkView, SessionView};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
-use aya::programs::TcAttachType;
-use nat_common::maps::{PROGRAM_GUARD, PROGRAM_NEIGHBOUR};
+use classifiers::{Classifier, Filters};
 use nat_common::session::Side;
 use nat_common::settings::Settings;
 use network::{Interface, Network};
@@ -103,10 +104,12 @@ impl Shared {
 
 /// The running data path. Dropped, it detaches what is not pinned.
 pub struct DataPath {
-    // The order matters: first nothing follows or forwards any more, then the programs go.
+    // The order matters: first nothing follows or forwards any more, then the programs go, those of
+    // the filters last, the guard among them.
     _tasks: Tasks,
     _forwarding: sysctl::Forwarding,
     _ebpf: Ebpf,
+    _filters: Filters,
     shared: Arc<Shared>,
 }
 
@@ -140,6 +143,7 @@ impl DataPath {
             }
         }
 
+        let mut filters = Filters::default();
         let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let maps = maps::Maps::take(&mut ebpf)?;
@@ -165,24 +169,27 @@ impl DataPath {
 
         let mut attacher = program::Attacher {
             ebpf: &mut ebpf,
+            filters: &mut filters,
             pin_dir: config.pin_dir.as_deref(),
             mode: config.xdp_mode,
         };
         attacher.verify()?;
         // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
-        attacher.classifier(&config.wan, PROGRAM_GUARD, TcAttachType::Egress)?;
+        attacher.classifier(&config.wan, Classifier::Guard)?;
         for (name, side) in &names {
-            attacher.classifier(name, PROGRAM_NEIGHBOUR, TcAttachType::Ingress)?;
+            attacher.classifier(name, Classifier::Neighbour)?;
             attacher.xdp(name, *side)?;
         }
         let mut forwarding = sysctl::Forwarding::default();
         for (name, _) in &names {
-            forwarding.enable(name)?;
+            forwarding.enable(name, filters.found_on(name))?;
         }
         if config.pin_dir.is_some() {
             forwarding.keep();
+            filters.keep();
         }
         follow::refresh(&shared, &network).await.context("after attaching")?;
+        filters.take_over();
 
         let network = Arc::new(network);
         let routes_changed = Arc::new(Notify::new());
@@ -197,7 +204,7 @@ impl DataPath {
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, shared })
+        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, _filters: filters, shared })
     }
 
     /// For the mapping table. To be called once: there is one writer of forwards.

@@ -1,11 +1,11 @@
 //! Loading the XDP program and attaching it, or taking over from the one that a former daemon left.
 
 use super::XdpMode;
+use super::classifiers::{self, Classifier, Filters};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, tc};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use nat_common::maps::{
     self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN,
@@ -111,51 +111,25 @@ fn layout_folder(pin_dir: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Takes away what igd-control has pinned in `pin_dir`, of whatever version, and nothing else: the
-/// programs detach when their links go.
-///
-/// # Errors
-/// When something cannot be removed.
-pub fn unload(pin_dir: &Path) -> Result<()> {
-    if !pin_dir.exists() {
-        return Ok(());
-    }
-    for folder in fs::read_dir(pin_dir)? {
-        let folder = folder?;
-        if !folder.file_name().to_string_lossy().starts_with(LAYOUT_PREFIX) {
-            continue;
-        }
-        let folder = folder.path();
-        // Links first: no program is to run while its maps go.
-        let mut pins: Vec<PathBuf> =
-            fs::read_dir(&folder)?.map(|pin| Ok(pin?.path())).collect::<Result<_>>()?;
-        let is_link = |pin: &Path| {
-            pin.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
-        };
-        pins.sort_by_key(|pin| !is_link(pin));
-        for pin in pins {
-            fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
-        }
-        fs::remove_dir(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    // Others may have pinned something here too.
-    let _ = fs::remove_dir(pin_dir);
-    Ok(())
-}
-
-const LINK_PREFIX: &str = "link-";
+/// What the names of pinned links begin with.
+pub(super) const LINK_PREFIX: &str = "link-";
 
 /// Where the link called `name` is pinned.
 pub(super) fn link_pin(pin_dir: &Path, name: &str) -> PathBuf {
-    // Dots are not allowed in names on a BPF file system.
-    let name = format!("{LINK_PREFIX}{}", name.replace('.', "_"));
-    pin_dir.join(layout_name()).join(name)
+    pin_dir.join(layout_name()).join(format!("{LINK_PREFIX}{}", pin_name(name)))
+}
+
+/// A name as it can be on a BPF file system, which allows no dots.
+pub(super) fn pin_name(name: &str) -> String {
+    name.replace('.', "_")
 }
 
 /// Attaches programs to interfaces.
 pub struct Attacher<'a> {
     /// The loaded programs.
     pub ebpf: &'a mut Ebpf,
+    /// What hangs on filters.
+    pub filters: &'a mut Filters,
     /// Where links are pinned.
     pub pin_dir: Option<&'a Path>,
     /// How XDP programs are attached.
@@ -231,33 +205,9 @@ impl Attacher<'_> {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn classifier(
-        &mut self,
-        interface: &str,
-        name: &'static str,
-        direction: TcAttachType,
-    ) -> Result<()> {
-        let pin = self.pin(&format!("{name}-{interface}"));
-        let program: &mut SchedClassifier = program(self.ebpf, name)?;
-        if let Some(link) = adopt::<SchedClassifierLink>(pin.as_deref()) {
-            match program.attach_to_link(link) {
-                Ok(id) => {
-                    let link = program.take_link(id)?;
-                    return keep(link.try_into().ok(), None);
-                }
-                Err(error) => forget(pin.as_deref(), &error),
-            }
-        }
-        // Before Linux 6.6 programs hang on this queueing discipline; later it is not needed.
-        let _ = tc::qdisc_add_clsact(interface);
-        let id = program
-            .attach(interface, direction)
-            .with_context(|| format!("cannot attach {name} to {interface}"))?;
-        if pin.is_some() {
-            let link = program.take_link(id)?;
-            keep(link.try_into().ok(), pin.as_deref())?;
-        }
-        Ok(())
+    pub fn classifier(&mut self, interface: &str, which: Classifier) -> Result<()> {
+        let pin = self.pin(&format!("{}-{interface}", which.name()));
+        classifiers::attach(self.ebpf, self.filters, interface, which, pin.as_deref())
     }
 
     fn pin(&self, name: &str) -> Option<PathBuf> {
@@ -280,7 +230,8 @@ fn refused(name: &str, error: ProgramError) -> anyhow::Error {
     anyhow!("the kernel refuses the program {name}: {io_error}: {last}")
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+/// One of the object's programs.
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -289,14 +240,14 @@ where
 }
 
 /// The link that a former daemon pinned, if there is one.
-fn adopt<L: TryFrom<FdLink>>(pin: Option<&Path>) -> Option<L> {
+pub(super) fn adopt<L: TryFrom<FdLink>>(pin: Option<&Path>) -> Option<L> {
     let pinned = PinnedLink::from_pin(pin?).ok()?;
     L::try_from(FdLink::from(pinned)).ok()
 }
 
 /// Lets go of a link without detaching: it is pinned already, or will be now. A link that cannot be
 /// pinned, as before Linux 6.6, stays attached by itself.
-fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
+pub(super) fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
     match (link, pin) {
         (Some(link), Some(pin)) => {
             link.pin(pin).with_context(|| format!("cannot pin {}", pin.display()))?;
@@ -308,7 +259,7 @@ fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
 }
 
 /// A pinned link whose interface is gone is of no use.
-fn forget(pin: Option<&Path>, error: &ProgramError) {
+pub(super) fn forget(pin: Option<&Path>, error: &ProgramError) {
     let Some(pin) = pin else { return };
     let reason = chain(error);
     tracing::info!(pin = %pin.display(), reason, "a pinned link is dead: attaching anew");

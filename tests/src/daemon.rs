@@ -53,6 +53,8 @@ const SOCKET: &str = "control.sock";
 pub struct DaemonBuilder<'lab> {
     lab: &'lab Lab,
     binary: Option<PathBuf>,
+    lan: Vec<&'lab str>,
+    wan: &'lab str,
     pin_dir: Option<PathBuf>,
     arguments: Vec<String>,
 }
@@ -69,6 +71,20 @@ impl<'lab> DaemonBuilder<'lab> {
     #[must_use]
     pub fn pinned(mut self, bpffs: &BpfFs<'_>) -> Self {
         self.pin_dir = Some(bpffs.path().join(PIN_DIR));
+        self
+    }
+
+    /// Serves these LAN interfaces only.
+    #[must_use]
+    pub fn lan(mut self, interfaces: &[&'lab str]) -> Self {
+        self.lan = interfaces.to_vec();
+        self
+    }
+
+    /// With another interface as the WAN.
+    #[must_use]
+    pub fn wan(mut self, interface: &'lab str) -> Self {
+        self.wan = interface;
         self
     }
 
@@ -90,6 +106,20 @@ impl<'lab> DaemonBuilder<'lab> {
         process.wait_for_line(START_TIMEOUT, says_ready)?;
         let pinned = self.pin_dir.is_some();
         Ok(Daemon { lab: self.lab, binary, socket, pinned, process: Some(process) })
+    }
+
+    /// Starts it and kills it (SIGKILL) after a time, wherever it is by then.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_and_kill(self, after: Duration) -> Result<()> {
+        let (_, _, mut command) = self.command()?;
+        let process = Process::spawn(&mut command)?;
+        std::thread::sleep(after);
+        // It may have refused to start meanwhile.
+        let _ = process.signal(Signal::SIGKILL);
+        process.finish(STOP_TIMEOUT)?;
+        Ok(())
     }
 
     /// Starts it apart from this process, which it outlives, with its log in a file. Returns the
@@ -129,10 +159,10 @@ impl<'lab> DaemonBuilder<'lab> {
         let socket = self.lab.directory().join(SOCKET);
         let mut command = self.lab.router.command(&binary);
         command.arg("run");
-        for interface in self.lab.lan_interfaces() {
+        for interface in &self.lan {
             command.args(["--lan", interface]);
         }
-        command.args(["--wan", "wan0"]).arg("--control-socket").arg(&socket);
+        command.args(["--wan", self.wan]).arg("--control-socket").arg(&socket);
         match &self.pin_dir {
             Some(directory) => command.arg("--pin-dir").arg(directory),
             None => command.arg("--no-pin"),
@@ -159,7 +189,14 @@ pub struct Daemon<'lab> {
 impl<'lab> Daemon<'lab> {
     /// The daemon on all LAN interfaces of `lab`, with nothing pinned.
     pub fn builder(lab: &'lab Lab) -> DaemonBuilder<'lab> {
-        DaemonBuilder { lab, binary: None, pin_dir: None, arguments: Vec::new() }
+        DaemonBuilder {
+            lab,
+            binary: None,
+            lan: lab.lan_interfaces().to_vec(),
+            wan: "wan0",
+            pin_dir: None,
+            arguments: Vec::new(),
+        }
     }
 
     /// Starts it like that.

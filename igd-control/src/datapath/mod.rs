@@ -143,17 +143,18 @@ impl DataPath {
             }
         }
 
+        if let Some(pin_dir) = &config.pin_dir
+            && let Some(other) = pins::other_wan(pin_dir, &config.wan)
+        {
+            bail!(
+                "{} belongs to a NAT whose WAN is {other}: `igd-control unload --pin-dir {0}` ends it",
+                pin_dir.display()
+            );
+        }
         let mut filters = Filters::default();
         let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let maps = maps::Maps::take(&mut ebpf)?;
-        if maps.max_sessions != config.max_sessions {
-            tracing::warn!(
-                pinned = maps.max_sessions,
-                configured = config.max_sessions,
-                "the pinned session table keeps its size until `igd-control unload`"
-            );
-        }
         maps.change_settings(|settings| {
             let old = *settings;
             *settings = Settings { ports, ..config.settings };
@@ -180,6 +181,8 @@ impl DataPath {
             attacher.classifier(name, Classifier::Neighbour)?;
             attacher.xdp(name, *side)?;
         }
+        let served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        attacher.drop_others(&served)?;
         let mut forwarding = sysctl::Forwarding::default();
         for (name, _) in &names {
             forwarding.enable(name, filters.found_on(name))?;

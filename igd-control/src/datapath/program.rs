@@ -2,6 +2,7 @@
 
 use super::XdpMode;
 use super::classifiers::{self, Classifier, Filters};
+use super::pins::{self, Shape};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
@@ -48,19 +49,33 @@ pub(super) fn layout_name() -> String {
 /// adopted, and the others are pinned. The flag tells whether sessions were adopted.
 ///
 /// # Errors
-/// When the directory is not on a BPF file system, holds another layout, or the kernel refuses the maps.
+/// When the directory is not on a BPF file system, holds what cannot be adopted, or the kernel refuses
+/// the maps.
 pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
     }
     let level = log_level();
+    let sizes = [
+        (maps::SESSIONS, max_sessions.saturating_mul(2)),
+        (maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS)),
+    ];
     let folder = pin_dir.map(layout_folder).transpose()?;
+    if let (Some(pin_dir), Some(folder)) = (pin_dir, &folder) {
+        let others = pins::check_maps(folder, &shapes(&sizes)?).with_context(|| {
+            format!("`igd-control unload --pin-dir {}` makes room", pin_dir.display())
+        })?;
+        if !others.is_empty() {
+            let maps = others.join(", ");
+            tracing::warn!(maps, "pinned maps keep their size until `igd-control unload`");
+        }
+    }
     let adopted = folder.as_ref().is_some_and(|folder| folder.join(maps::SESSIONS).exists());
     let mut loader = EbpfLoader::new();
-    loader
-        .override_global(aya_log::LEVEL, &level, false)
-        .map_max_entries(maps::SESSIONS, max_sessions.saturating_mul(2))
-        .map_max_entries(maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS));
+    loader.override_global(aya_log::LEVEL, &level, false);
+    for (name, size) in sizes {
+        loader.map_max_entries(name, size);
+    }
     if let Some(folder) = &folder {
         for name in PINNED {
             loader.map_pin_path(name, folder.join(name));
@@ -68,6 +83,22 @@ pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     }
     let ebpf = loader.load(OBJECT).context("the kernel does not take the XDP program's maps")?;
     Ok((ebpf, adopted))
+}
+
+/// The maps to pin, as they would be made with these sizes.
+fn shapes(sizes: &[(&str, u32)]) -> Result<Vec<(&'static str, Shape)>> {
+    let object = aya_obj::Object::parse(OBJECT).context("the XDP program cannot be read")?;
+    let shape = |name: &'static str| {
+        let map = object.maps.get(name)?;
+        let size = sizes.iter().find(|(sized, _)| *sized == name).map(|(_, size)| *size);
+        let shape = Shape {
+            entries: [map.map_type(), map.key_size(), map.value_size()],
+            capacity: size.unwrap_or(map.max_entries()),
+            flags: map.map_flags(),
+        };
+        Some((name, shape))
+    };
+    Ok(PINNED.into_iter().filter_map(shape).collect())
 }
 
 fn log_level() -> u8 {
@@ -208,6 +239,20 @@ impl Attacher<'_> {
     pub fn classifier(&mut self, interface: &str, which: Classifier) -> Result<()> {
         let pin = self.pin(&format!("{}-{interface}", which.name()));
         classifiers::attach(self.ebpf, self.filters, interface, which, pin.as_deref())
+    }
+
+    /// Detaches what a former daemon has attached to other interfaces than these.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn drop_others(&self, interfaces: &[&str]) -> Result<()> {
+        let Some(pin_dir) = self.pin_dir else { return Ok(()) };
+        for name in pins::links_of_others(pin_dir, interfaces) {
+            let pin = pin_dir.join(layout_name()).join(&name);
+            fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+            tracing::info!(pin = name, "detached from an interface that is served no longer");
+        }
+        Ok(())
     }
 
     fn pin(&self, name: &str) -> Option<PathBuf> {

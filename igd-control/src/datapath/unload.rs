@@ -1,13 +1,23 @@
 //! Taking away what daemons have left in the kernel.
 
 use super::classifiers::{Classifier, take_away};
-use super::program::{LAYOUT_PREFIX, LINK_PREFIX, pin_name};
+use super::network::Network;
+use super::pins::is_link_of;
+use super::program::{LAYOUT_PREFIX, LINK_PREFIX};
 use super::sysctl;
 use anyhow::{Context as _, Result};
+use nat_common::session::Side;
 use nix::net::if_::if_nameindex;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to detach programs whose links are gone.
+const LONGEST_DETACHMENT: Duration = Duration::from_secs(2);
+
+/// How often it is asked meanwhile.
+const POLL: Duration = Duration::from_millis(10);
 
 /// Takes away what igd-control has pinned in `pin_dir`, of whatever version, and the filters that a
 /// daemon without pins had no time to take away; and nothing else. IPv4 forwarding is switched off
@@ -21,7 +31,9 @@ pub fn unload(pin_dir: &Path, keep_forwarding: bool) -> Result<Vec<String>> {
     let folders = folders(pin_dir)?;
     let mut served: BTreeSet<&str> = BTreeSet::new();
     for pin in folders.iter().flat_map(|(_, pins)| pins) {
-        served.extend(present.iter().filter(|name| is_link_of(pin, name)).map(String::as_str));
+        served.extend(
+            present.iter().filter(|name| is_link_of(&file_name(pin), name)).map(String::as_str),
+        );
     }
     for name in &present {
         // Every interface that is served has one of these, where there are no links.
@@ -31,9 +43,9 @@ pub fn unload(pin_dir: &Path, keep_forwarding: bool) -> Result<Vec<String>> {
     }
     let mut switched_off = Vec::new();
     if !keep_forwarding {
-        for name in served {
+        for name in &served {
             if sysctl::switch_forwarding_off(name)? {
-                switched_off.push(name.to_owned());
+                switched_off.push((*name).to_owned());
             }
         }
     }
@@ -47,9 +59,30 @@ pub fn unload(pin_dir: &Path, keep_forwarding: bool) -> Result<Vec<String>> {
     for name in &present {
         take_away(name, Classifier::Guard)?;
     }
+    wait_for_detachment(&served)?;
     // Others may have pinned something here too.
     let _ = fs::remove_dir(pin_dir);
     Ok(switched_off)
+}
+
+/// The kernel detaches programs some time after their links' pins are gone: waits for it, so that a
+/// daemon can be started at once.
+fn wait_for_detachment(interfaces: &BTreeSet<&str>) -> Result<()> {
+    // The side does not matter here.
+    let names = interfaces.iter().map(|name| ((*name).to_owned(), Side::Lan)).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (network, _announcements, connection) = Network::open(names)?;
+        let started = Instant::now();
+        // One that stays for longer is another's.
+        while started.elapsed() < LONGEST_DETACHMENT
+            && network.interfaces().await?.iter().flatten().any(|found| found.xdp != "none")
+        {
+            tokio::time::sleep(POLL).await;
+        }
+        connection.abort();
+        Ok(())
+    })
 }
 
 fn interfaces() -> Result<Vec<String>> {
@@ -74,13 +107,6 @@ fn folders(pin_dir: &Path) -> Result<Vec<(PathBuf, Vec<PathBuf>)>> {
     Ok(found)
 }
 
-fn is_link_of(pin: &Path, interface: &str) -> bool {
-    file_name(pin)
-        .strip_prefix(LINK_PREFIX)
-        .and_then(|link| link.split_once('-'))
-        .is_some_and(|(_, name)| name == pin_name(interface))
-}
-
 /// When a pin goes: first what translates, then the guard, and the maps when no program runs any more.
 fn place(pin: &Path) -> u8 {
     match file_name(pin).strip_prefix(LINK_PREFIX) {
@@ -97,14 +123,6 @@ fn file_name(pin: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pin_tells_its_interface() {
-        let pin = Path::new("/sys/fs/bpf/igd-control/layout-1/link-xdp-br-lan_7");
-        assert!(is_link_of(pin, "br-lan.7") && is_link_of(pin, "br-lan_7"));
-        assert!(!is_link_of(pin, "lan_7") && !is_link_of(pin, "lan.7"));
-        assert!(!is_link_of(Path::new("/sys/fs/bpf/igd-control/layout-1/SESSIONS"), "SESSIONS"));
-    }
 
     #[test]
     fn the_guard_is_the_last_program_to_go() {

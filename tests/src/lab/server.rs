@@ -23,7 +23,7 @@ impl Receiver {
         mut each: impl FnMut(&UdpSocket, &[u8], SocketAddr) + Send + 'static,
     ) -> Result<Self> {
         let thread = StoppableThread::spawn(move |stop| {
-            let mut buffer = [0; 2048];
+            let mut buffer = vec![0; 65_536];
             while stop.wait_readable(&socket) {
                 if let Ok((length, from)) = socket.recv_from(&mut buffer) {
                     each(&socket, buffer.get(..length).unwrap_or_default(), from);

@@ -6,6 +6,7 @@ use nat_tests::daemon::{Daemon, PIN_DIR, binary, unload};
 use nat_tests::lab::{
     ANSWER_TIMEOUT, BpfFs, EXTERNAL, LAN_HOST, Lab, TcpReflector, WAN_HOST, tcp_seen_as, wait_until,
 };
+use nat_tests::ledger::Ledger;
 use nat_tests::stream::{Echo, PACE, Stream};
 use std::fs;
 use std::net::SocketAddrV4;
@@ -71,6 +72,7 @@ fn kill_restart_and_upgrade_lose_no_packet_session_or_lease() -> Result<()> {
     let mut connection = lab.lan.tcp_connect(SERVER)?;
     let seen = tcp_seen_as(&mut connection)?;
 
+    let ledger = Ledger::open(&lab, &daemon)?;
     let outbound = Stream::start(lab.lan.udp("192.168.77.2:5700")?, SERVER, LOAD)?;
     let inbound = Stream::start(lab.wan.udp("11.22.33.9:0")?, FORWARDED, LOAD)?;
     let flows = || outbound.flows(100, ANSWER_TIMEOUT).and(inbound.flows(100, ANSWER_TIMEOUT));
@@ -95,6 +97,7 @@ fn kill_restart_and_upgrade_lose_no_packet_session_or_lease() -> Result<()> {
         assert_eq!(journey.returned(), journey.sent(), "{journey:?}");
         assert_eq!((echo.arrived(), echo.doubles()), (journey.sent(), 0));
     }
+    assert_eq!(ledger.close(&lab, &daemon)?.dropped(), 0);
     daemon.stop()?;
     drop(bpffs);
     lab.finish()

@@ -5,9 +5,10 @@ use anyhow::{Context, Result, ensure};
 use nat_tests::client::{Gateway, soap::MAPPING};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
-    ANSWER_TIMEOUT, EXTERNAL, FAR_HOST, LAN_HOST, Lab, Namespace, OTHER_WAN_HOST, WAN_HOST,
-    wait_until,
+    ANSWER_TIMEOUT, EXTERNAL, FAR_HOST, LAN_HOST, Lab, Namespace, OTHER_WAN_HOST, ROUTER_LAN,
+    WAN_HOST, wait_until,
 };
+use nat_tests::ledger::Ledger;
 use nat_tests::stream::{Echo, PACE, Stream};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -21,21 +22,31 @@ const SOON: Duration = Duration::from_secs(1);
 /// How long a neighbour that moves in silence may stay unnoticed.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-/// A stream from the LAN host to `server`, which flows already.
-fn stream(lab: &Lab, server: SocketAddrV4) -> Result<Stream> {
-    let stream = Stream::start(lab.lan.udp("192.168.77.2:5700")?, server, PACE)?;
-    stream.flows(20, ANSWER_TIMEOUT)?;
-    Ok(stream)
+/// A stream, and the counters from before it.
+struct Flow {
+    stream: Stream,
+    ledger: Ledger,
 }
 
-/// Ends a stream after it has flowed for a little longer: it was never without a way for more than a
-/// second.
-fn followed(stream: Stream) -> Result<()> {
-    stream.flows(50, SOON + ANSWER_TIMEOUT)?;
-    let journey = stream.finish()?;
-    eprintln!("{journey:?}");
-    ensure!(journey.outage() < SOON, "{journey:?}");
-    Ok(())
+impl Flow {
+    /// From the LAN host to `server`, flowing already.
+    fn start(lab: &Lab, daemon: &Daemon<'_>, server: SocketAddrV4) -> Result<Self> {
+        let ledger = Ledger::open(lab, daemon)?;
+        let stream = Stream::start(lab.lan.udp("192.168.77.2:5700")?, server, PACE)?;
+        stream.flows(20, ANSWER_TIMEOUT)?;
+        Ok(Self { stream, ledger })
+    }
+
+    /// Ends it after it has flowed for a little longer: it was never without a way for more than a
+    /// second, and every packet of it that came to the router is in the counters.
+    fn followed(self, lab: &Lab, daemon: &Daemon<'_>) -> Result<()> {
+        self.stream.flows(50, SOON + ANSWER_TIMEOUT)?;
+        let journey = self.stream.finish()?;
+        let balance = self.ledger.close(lab, daemon)?;
+        eprintln!("{journey:?}; {balance:?}");
+        ensure!(journey.outage() < SOON, "{journey:?}");
+        Ok(())
+    }
 }
 
 /// Gives an interface another MAC address; `told` also tells the neighbours (gratuitous ARP).
@@ -75,14 +86,14 @@ fn a_steady_stream_asks_the_routing_table_once() -> Result<()> {
     let lab = Lab::builder().far_host(1500).build()?;
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(lab.far()?, FAR_SERVER)?;
-    let stream = stream(&lab, FAR_SERVER)?;
+    let flow = Flow::start(&lab, &daemon, FAR_SERVER)?;
     // The neighbours that were just resolved are known by now.
-    stream.flows(100, ANSWER_TIMEOUT)?;
+    flow.stream.flows(100, ANSWER_TIMEOUT)?;
     let before = daemon.counter("route_lookups")?;
-    stream.flows(200, ANSWER_TIMEOUT)?;
+    flow.stream.flows(200, ANSWER_TIMEOUT)?;
     let asked = daemon.counter("route_lookups")? - before;
     ensure!(asked <= 4, "{asked} questions for 200 packets");
-    followed(stream)?;
+    flow.followed(&lab, &daemon)?;
     daemon.stop()?;
     lab.finish()
 }
@@ -92,9 +103,9 @@ fn a_gateway_with_a_new_mac_address_is_followed() -> Result<()> {
     let lab = Lab::builder().far_host(1500).build()?;
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(lab.far()?, FAR_SERVER)?;
-    let stream = stream(&lab, FAR_SERVER)?;
+    let flow = Flow::start(&lab, &daemon, FAR_SERVER)?;
     change_mac(&lab.wan, true)?;
-    followed(stream)?;
+    flow.followed(&lab, &daemon)?;
     daemon.stop()?;
     lab.finish()
 }
@@ -105,9 +116,9 @@ fn a_new_gateway_is_followed_and_kept_resolved_instead_of_the_old() -> Result<()
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(lab.far()?, FAR_SERVER)?;
     wait_until("a managed gateway", ANSWER_TIMEOUT, || is_managed(&lab.router, WAN_HOST))?;
-    let stream = stream(&lab, FAR_SERVER)?;
+    let flow = Flow::start(&lab, &daemon, FAR_SERVER)?;
     lab.router.ip(&["route", "replace", "default", "via", &OTHER_WAN_HOST.to_string()])?;
-    followed(stream)?;
+    flow.followed(&lab, &daemon)?;
     wait_until("another managed gateway", ANSWER_TIMEOUT, || {
         Ok(is_managed(&lab.router, OTHER_WAN_HOST)? && !is_managed(&lab.router, WAN_HOST)?)
     })?;
@@ -121,9 +132,9 @@ fn a_gateway_that_changes_its_mac_address_in_silence_is_found_again() -> Result<
     doubt_soon(&lab.router, "wan0")?;
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(lab.far()?, FAR_SERVER)?;
-    let stream = stream(&lab, FAR_SERVER)?;
+    let flow = Flow::start(&lab, &daemon, FAR_SERVER)?;
     change_mac(&lab.wan, false)?;
-    stream.flows(50, PATIENCE)?;
+    flow.stream.flows(50, PATIENCE)?;
     let found = neighbour(&lab.router, WAN_HOST)?.context("no gateway")?;
     assert_eq!(found["lladdr"], NEW_MAC);
     daemon.stop()?;
@@ -135,9 +146,9 @@ fn a_lan_host_with_a_new_mac_address_is_followed() -> Result<()> {
     let lab = Lab::home()?;
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(&lab.wan, SERVER)?;
-    let stream = stream(&lab, SERVER)?;
+    let flow = Flow::start(&lab, &daemon, SERVER)?;
     change_mac(&lab.lan, true)?;
-    followed(stream)?;
+    flow.followed(&lab, &daemon)?;
     daemon.stop()?;
     lab.finish()
 }
@@ -148,13 +159,18 @@ fn a_lan_host_that_changes_its_mac_address_in_silence_is_found_again() -> Result
     doubt_soon(&lab.router, "lan0")?;
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(&lab.wan, SERVER)?;
-    let stream = stream(&lab, SERVER)?;
+    let flow = Flow::start(&lab, &daemon, SERVER)?;
     // What the host asks of the router would tell it.
-    let router = neighbour(&lab.lan, nat_tests::lab::ROUTER_LAN)?.context("no router")?;
+    let silence = "add table arp silence; \
+        add chain arp silence out { type filter hook output priority 0; }; \
+        add rule arp silence out arp operation request drop";
+    lab.lan.run("nft", &[silence])?;
+    let router = neighbour(&lab.lan, ROUTER_LAN)?.context("no router")?;
     let router = router["lladdr"].as_str().context("no MAC address")?.to_owned();
-    lab.lan.ip(&["neighbour", "replace", "192.168.77.1", "lladdr", &router, "dev", "eth0"])?;
     change_mac(&lab.lan, false)?;
-    stream.flows(50, PATIENCE)?;
+    // The change has taken it away.
+    lab.lan.ip(&["neighbour", "replace", "192.168.77.1", "lladdr", &router, "dev", "eth0"])?;
+    flow.stream.flows(50, PATIENCE)?;
     daemon.stop()?;
     lab.finish()
 }
@@ -169,11 +185,13 @@ fn a_lan_host_that_moves_to_another_lan_is_followed() -> Result<()> {
     there.ip(&["address", "add", &format!("{LAN_HOST}/32"), "dev", "eth0"])?;
     let (here, elsewhere) = (Echo::start(&lab.lan, inside)?, Echo::start(there, inside)?);
     let forwarded = SocketAddrV4::new(EXTERNAL, 6000);
+    let ledger = Ledger::open(&lab, &daemon)?;
     let stream = Stream::start(lab.wan.udp("11.22.33.9:0")?, forwarded, PACE)?;
     stream.flows(20, ANSWER_TIMEOUT)?;
+    let flow = Flow { stream, ledger };
     ensure!(here.arrived() >= 20 && elsewhere.arrived() == 0);
     lab.router.ip(&["route", "add", &format!("{LAN_HOST}/32"), "dev", "lan1"])?;
-    followed(stream)?;
+    flow.followed(&lab, &daemon)?;
     ensure!(elsewhere.arrived() >= 20);
     daemon.stop()?;
     lab.finish()
@@ -185,13 +203,13 @@ fn a_link_that_loses_its_carrier_is_used_again_when_it_has_one() -> Result<()> {
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(&lab.wan, SERVER)?;
     for host in [&lab.wan, &lab.lan] {
-        let stream = stream(&lab, SERVER)?;
+        let flow = Flow::start(&lab, &daemon, SERVER)?;
         host.ip(&["link", "set", "dev", "eth0", "down"])?;
         host.ip(&["link", "set", "dev", "eth0", "up"])?;
         if host.name() == lab.lan.name() {
             host.ip(&["route", "add", "default", "via", "192.168.77.1"])?;
         }
-        followed(stream)?;
+        flow.followed(&lab, &daemon)?;
     }
     daemon.stop()?;
     lab.finish()
@@ -203,13 +221,13 @@ fn a_link_of_the_router_that_goes_down_is_used_again_when_it_is_up() -> Result<(
     let daemon = Daemon::start(&lab)?;
     let _echo = Echo::start(lab.far()?, FAR_SERVER)?;
     for interface in ["wan0", "lan0"] {
-        let stream = stream(&lab, FAR_SERVER)?;
+        let flow = Flow::start(&lab, &daemon, FAR_SERVER)?;
         lab.router.ip(&["link", "set", "dev", interface, "down"])?;
         lab.router.ip(&["link", "set", "dev", interface, "up"])?;
         if interface == "wan0" {
             lab.router.ip(&["route", "add", "default", "via", &WAN_HOST.to_string()])?;
         }
-        followed(stream)?;
+        flow.followed(&lab, &daemon)?;
     }
     daemon.stop()?;
     lab.finish()

@@ -32,11 +32,30 @@ pub fn binary() -> Result<PathBuf> {
     })
 }
 
+/// `igd-control unload` on what daemons of the lab have left.
+///
+/// # Errors
+/// When it cannot be run; how it ends is the caller's to judge.
+pub fn unload(lab: &Lab, bpffs: &BpfFs<'_>, arguments: &[&str]) -> Result<Finished> {
+    let (pin_dir, socket) = (bpffs.path().join(PIN_DIR), lab.directory().join(SOCKET));
+    let (pin_dir, socket) = (pin_dir.to_string_lossy(), socket.to_string_lossy());
+    let usual = ["unload", "--pin-dir", &pin_dir, "--control-socket", &socket];
+    lab.router.output(&binary()?.to_string_lossy(), &[&usual, arguments].concat())
+}
+
+/// The folder for pins in a BPF filesystem of the lab.
+pub const PIN_DIR: &str = "igd-control";
+
+/// The control socket's name in the lab's directory.
+const SOCKET: &str = "control.sock";
+
 /// How the daemon shall run.
 #[derive(Debug)]
 pub struct DaemonBuilder<'lab> {
     lab: &'lab Lab,
     binary: Option<PathBuf>,
+    lan: Vec<&'lab str>,
+    wan: &'lab str,
     pin_dir: Option<PathBuf>,
     arguments: Vec<String>,
 }
@@ -52,7 +71,21 @@ impl<'lab> DaemonBuilder<'lab> {
     /// Maps and programs outlive the daemon, in `bpffs`.
     #[must_use]
     pub fn pinned(mut self, bpffs: &BpfFs<'_>) -> Self {
-        self.pin_dir = Some(bpffs.path().join("igd-control"));
+        self.pin_dir = Some(bpffs.path().join(PIN_DIR));
+        self
+    }
+
+    /// Serves these LAN interfaces only.
+    #[must_use]
+    pub fn lan(mut self, interfaces: &[&'lab str]) -> Self {
+        self.lan = interfaces.to_vec();
+        self
+    }
+
+    /// With another interface as the WAN.
+    #[must_use]
+    pub fn wan(mut self, interface: &'lab str) -> Self {
+        self.wan = interface;
         self
     }
 
@@ -74,6 +107,20 @@ impl<'lab> DaemonBuilder<'lab> {
         process.wait_for_line(START_TIMEOUT, says_ready)?;
         let pinned = self.pin_dir.is_some();
         Ok(Daemon { lab: self.lab, binary, socket, pinned, process: Some(process) })
+    }
+
+    /// Starts it and kills it (SIGKILL) after a time, wherever it is by then.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_and_kill(self, after: Duration) -> Result<()> {
+        let (_, _, mut command) = self.command()?;
+        let process = Process::spawn(&mut command)?;
+        std::thread::sleep(after);
+        // It may have refused to start meanwhile.
+        let _ = process.signal(Signal::SIGKILL);
+        process.finish(STOP_TIMEOUT)?;
+        Ok(())
     }
 
     /// Starts it apart from this process, which it outlives, with its log in a file. Returns the
@@ -110,13 +157,13 @@ impl<'lab> DaemonBuilder<'lab> {
             Some(path) => path.clone(),
             None => binary()?,
         };
-        let socket = self.lab.directory().join("control.sock");
+        let socket = self.lab.directory().join(SOCKET);
         let mut command = self.lab.router.command(&binary);
         command.arg("run");
-        for interface in self.lab.lan_interfaces() {
+        for interface in &self.lan {
             command.args(["--lan", interface]);
         }
-        command.args(["--wan", "wan0"]).arg("--control-socket").arg(&socket);
+        command.args(["--wan", self.wan]).arg("--control-socket").arg(&socket);
         match &self.pin_dir {
             Some(directory) => command.arg("--pin-dir").arg(directory),
             None => command.arg("--no-pin"),
@@ -143,7 +190,14 @@ pub struct Daemon<'lab> {
 impl<'lab> Daemon<'lab> {
     /// The daemon on all LAN interfaces of `lab`, with nothing pinned.
     pub fn builder(lab: &'lab Lab) -> DaemonBuilder<'lab> {
-        DaemonBuilder { lab, binary: None, pin_dir: None, arguments: Vec::new() }
+        DaemonBuilder {
+            lab,
+            binary: None,
+            lan: lab.lan_interfaces().to_vec(),
+            wan: "wan0",
+            pin_dir: None,
+            arguments: Vec::new(),
+        }
     }
 
     /// Starts it like that.
@@ -227,12 +281,11 @@ impl<'lab> Daemon<'lab> {
         Ok(finished)
     }
 
-    /// Kills it (SIGKILL) and waits until it is gone.
+    /// Kills it (SIGKILL) and waits until it is gone. The guard on the WAN stays in any case.
     ///
     /// # Errors
     /// When it is not.
     pub fn kill(mut self) -> Result<()> {
-        self.before_end();
         let Some(process) = self.process.take() else { bail!("the daemon has ended") };
         process.signal(Signal::SIGKILL)?;
         process.finish(STOP_TIMEOUT)?;
@@ -253,8 +306,8 @@ impl<'lab> Daemon<'lab> {
         self.lab.router.run(&binary, &all)
     }
 
-    /// Without pins the kernel's untranslated routing takes over when the daemon ends: nothing that
-    /// the WAN sees from then on is its doing.
+    /// Without pins the kernel's untranslated routing takes over when the daemon ends, for in the lab
+    /// it forwards by itself: nothing that the WAN sees from then on is the daemon's doing.
     fn before_end(&self) {
         if !self.pinned {
             self.lab.on_wan().disarm();

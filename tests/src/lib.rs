@@ -9,4 +9,6 @@ pub mod daemon;
 pub mod demo;
 pub mod lab;
 pub mod lease;
+pub mod ledger;
 pub mod packets;
+pub mod stream;

@@ -7,11 +7,13 @@ mod table;
 
 use crate::{
     config::{self, Config, ConfigError, DEFAULT_CONTROL_SOCKET, DEFAULT_PIN_DIR},
-    daemon, datapath,
+    daemon,
+    datapath::{self, sysctl},
 };
 use clap::{ArgAction, Args, Parser, Subcommand};
 use std::{
     io::{self, Write as _},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::ExitCode,
 };
@@ -96,6 +98,12 @@ struct UnloadArgs {
     /// Directory of a BPF file system in which program and maps are pinned.
     #[arg(long, value_name = "DIR", default_value = DEFAULT_PIN_DIR)]
     pin_dir: PathBuf,
+    /// Leave IPv4 forwarding on: the kernel goes on to forward, untranslated.
+    #[arg(long)]
+    keep_forwarding: bool,
+    /// Control socket of the daemon that must not be running any more.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
+    control_socket: PathBuf,
 }
 
 impl RunArgs {
@@ -147,10 +155,25 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Mappings(args) => query::mappings(&args.control_socket, args.json),
         Command::Sessions(args) => query::sessions(&args.control_socket, args.json),
         Command::Counters(args) => query::counters(&args.control_socket, args.json),
-        Command::Unload(args) => datapath::unload(&args.pin_dir),
+        Command::Unload(args) => unload(&args),
         Command::Config => Ok(io::stdout().write_all(config::default_file().as_bytes())?),
     }?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `igd-control unload`
+fn unload(args: &UnloadArgs) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        UnixStream::connect(&args.control_socket).is_err(),
+        "a daemon answers at {}: stop it first",
+        args.control_socket.display()
+    );
+    let mut out = io::stdout();
+    for interface in datapath::unload(&args.pin_dir, args.keep_forwarding)? {
+        let command = sysctl::forwarding_command(&interface);
+        writeln!(out, "IPv4 forwarding is off on {interface} now; to switch it on: {command}")?;
+    }
+    Ok(())
 }
 
 /// Whether the reader of our output (`| head`) has seen enough.

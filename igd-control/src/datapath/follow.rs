@@ -1,7 +1,8 @@
 //! Keeping the maps true to the kernel: interfaces, addresses and next hops; the regular sweep; the
 //! XDP program's log records.
 
-use super::network::{Announcements, Change, Network, Watcher};
+use super::network::{Announcements, Network};
+use super::watch::{Change, Watcher};
 use super::{Interface, Shared, sweep};
 use anyhow::Result;
 use aya::Ebpf;
@@ -12,6 +13,7 @@ use nat_common::{BootTime, NetAddr};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// Announcements within this time are answered together.
@@ -65,9 +67,18 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
     })
 }
 
-/// Follows the kernel's announcements for ever.
-pub(super) async fn follow(shared: Arc<Shared>, network: Network, mut news: Announcements) {
-    let mut watcher = Watcher::default();
+/// Follows the kernel's announcements for ever. `routes_changed` is told of new ways.
+pub(super) async fn follow(
+    shared: Arc<Shared>,
+    network: Arc<Network>,
+    mut news: Announcements,
+    routes_changed: Arc<Notify>,
+) {
+    // What is announced meanwhile is judged afterwards.
+    let mut watcher = match network.neighbours().await {
+        Ok(neighbours) => Watcher::knowing(&neighbours),
+        Err(_) => Watcher::default(),
+    };
     while let Some(message) = news.next().await {
         let mut change = watcher.judge(&message);
         if change == Change::None {
@@ -79,11 +90,7 @@ pub(super) async fn follow(shared: Arc<Shared>, network: Network, mut news: Anno
             tokio::select! {
                 () = &mut pause => break,
                 message = news.next() => match message {
-                    Some(message) => {
-                        if watcher.judge(&message) == Change::Interfaces {
-                            change = Change::Interfaces;
-                        }
-                    }
+                    Some(message) => change = change.max(watcher.judge(&message)),
                     None => break,
                 },
             }
@@ -96,6 +103,9 @@ pub(super) async fn follow(shared: Arc<Shared>, network: Network, mut news: Anno
         };
         if let Err(error) = result {
             tracing::error!(error = format!("{error:#}"), "cannot follow a change of the network");
+        }
+        if change >= Change::Routes {
+            routes_changed.notify_one();
         }
     }
     tracing::error!("the kernel's announcements have ended: next hops are not followed any more");

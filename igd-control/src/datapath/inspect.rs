@@ -79,10 +79,14 @@ fn is_live(
         return generation == u64::from(settings.nat_generation);
     }
     // Void after any forward went away, until its next packet finds that its own is still there.
-    let (port, client) = match key.side() {
-        Side::Lan => (record.new_src_port, (key.src, key.src_port)),
-        Side::Wan => (key.dst_port, (record.new_dst, record.new_dst_port)),
+    let (external, port, client) = match key.side() {
+        Side::Lan => (record.new_src, record.new_src_port, (key.src, key.src_port)),
+        Side::Wan => (key.dst, key.dst_port, (record.new_dst, record.new_dst_port)),
     };
+    // The forward may have moved on to another address.
+    if shared.external_address() != Some(external.into()) {
+        return false;
+    }
     generation == u64::from(settings.forward_generation)
         || shared.maps.ports.slot(slot_index(0, key.protocol(), port.get())).is_some_and(|slot| {
             matches!(slot.state(now), SlotState::Held { owner, leased: true }

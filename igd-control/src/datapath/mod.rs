@@ -6,13 +6,14 @@
 //! the registration of the log's descriptor.
 
 mod batch;
+mod classifiers;
 mod clock;
-mod filter;
 mod follow;
 mod forwards;
 mod fragments;
 mod inspect;
 mod maps;
+mod neighbours;
 mod network;
 mod offload;
 pub(crate) mod pins;
@@ -21,26 +22,29 @@ mod program;
 mod shelf;
 mod sweep;
 pub(crate) mod sysctl;
+mod unload;
 mod view;
+mod watch;
 
 pub use clock::now;
 pub use forwards::Forwards;
 pub use inspect::Inspector;
 pub(crate) use offload::{Offloads, offloads};
-pub use program::unload;
 pub use sweep::Swept;
+pub use unload::unload;
 pub use view::{LinkView, SessionView};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
-use aya::programs::TcAttachType;
-use nat_common::maps::{PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN};
+use classifiers::{Classifier, Filters};
+use nat_common::maps::{PROGRAM_LAN, PROGRAM_WAN};
 use nat_common::session::Side;
 use nat_common::settings::Settings;
 use network::{Interface, Network};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -113,10 +117,12 @@ impl Shared {
 
 /// The running data path. Dropped, it detaches what is not pinned.
 pub struct DataPath {
-    // The order matters: first nothing follows or forwards any more, then the programs go.
+    // The order matters: first nothing follows or forwards any more, then the programs go, those of
+    // the filters last, the guard among them.
     _tasks: Tasks,
     _forwarding: sysctl::Forwarding,
     _ebpf: Arc<Mutex<Ebpf>>,
+    _filters: Filters,
     shared: Arc<Shared>,
 }
 
@@ -150,16 +156,18 @@ impl DataPath {
             }
         }
 
+        if let Some(pin_dir) = &config.pin_dir
+            && let Some(other) = pins::other_wan(pin_dir, &config.wan)
+        {
+            bail!(
+                "{} belongs to a NAT whose WAN is {other}: `igd-control unload --pin-dir {0}` ends it",
+                pin_dir.display()
+            );
+        }
+        let mut filters = Filters::default();
         let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let maps = maps::Maps::take(&mut ebpf)?;
-        if maps.max_sessions != config.max_sessions {
-            tracing::warn!(
-                pinned = maps.max_sessions,
-                configured = config.max_sessions,
-                "the pinned session table keeps its size until `igd-control unload`"
-            );
-        }
         maps.change_settings(|settings| {
             let old = *settings;
             *settings = Settings { ports, ..config.settings };
@@ -175,34 +183,47 @@ impl DataPath {
 
         let mut attacher = program::Attacher {
             ebpf: &mut ebpf,
+            filters: &mut filters,
             pin_dir: config.pin_dir.as_deref(),
             mode: config.xdp_mode,
         };
         attacher.verify()?;
         // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
-        attacher.classifier(&config.wan, PROGRAM_GUARD, TcAttachType::Egress)?;
+        attacher.classifier(&config.wan, Classifier::Guard)?;
         for (name, side) in &names {
-            attacher.classifier(name, PROGRAM_NEIGHBOUR, TcAttachType::Ingress)?;
+            attacher.classifier(name, Classifier::Neighbour)?;
             attacher.xdp(name, *side)?;
         }
+        let served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        attacher.drop_others(&served)?;
         let mut forwarding = sysctl::Forwarding::default();
         for (name, _) in &names {
-            forwarding.enable(name)?;
+            forwarding.enable(name, filters.found_on(name))?;
         }
         if config.pin_dir.is_some() {
             forwarding.keep();
+            filters.keep();
         }
         follow::refresh(&shared, &network).await.context("after attaching")?;
+        filters.take_over();
 
         let notes = fragments::notes(&mut ebpf)?;
         let ebpf = Arc::new(Mutex::new(ebpf));
         tasks.0.push(fragments::keep(Arc::clone(&shared), notes, Arc::downgrade(&ebpf))?);
-        tasks.0.push(tokio::spawn(follow::follow(Arc::clone(&shared), network, announcements)));
+        let network = Arc::new(network);
+        let routes_changed = Arc::new(Notify::new());
+        tasks.0.push(tokio::spawn(follow::follow(
+            Arc::clone(&shared),
+            Arc::clone(&network),
+            announcements,
+            Arc::clone(&routes_changed),
+        )));
+        tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(follow::sweep_regularly(Arc::clone(&shared))));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, shared })
+        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, _filters: filters, shared })
     }
 
     /// For the mapping table. To be called once: there is one writer of forwards.

@@ -1,16 +1,21 @@
 //! The interfaces as the kernel has them, and the changes that concern the packet path.
 
+use super::neighbours::Wish;
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use nat_common::link::Link;
 use nat_common::session::Side;
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkXdp, XdpAttached};
-use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage,
+    NeighbourState,
+};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::packet_core::NetlinkMessage;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use tokio::task::JoinHandle;
 
@@ -40,6 +45,59 @@ impl Interface {
     pub fn link(&self) -> Link {
         let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
         Link::new(self.index, self.mac, mtu, self.side)
+    }
+
+    /// Its index; 0 while nothing can be sent on it.
+    pub fn index_if_running(&self) -> u32 {
+        if self.running { self.index } else { 0 }
+    }
+}
+
+/// A station on a link: the interface's index, and an address that ARP asks for there.
+pub type Station = (u32, Ipv4Addr);
+
+/// An entry of the kernel's neighbour table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Whose it is.
+    pub station: Station,
+    /// How sure the kernel is of it.
+    pub state: NeighbourState,
+    /// Whether the kernel keeps it resolved.
+    pub managed: bool,
+    /// The MAC address, if it is known.
+    pub mac: Option<[u8; 6]>,
+}
+
+impl Neighbour {
+    /// Reads a message; `None` when it is not about an IPv4 neighbour.
+    pub fn read(message: &NeighbourMessage) -> Option<Self> {
+        let (mut address, mut managed, mut mac) = (None, false, None);
+        for attribute in &message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(*v4),
+                NeighbourAttribute::LinkLayerAddress(bytes) => {
+                    mac = <[u8; 6]>::try_from(bytes.as_slice()).ok();
+                }
+                NeighbourAttribute::ExtFlags(flags) => {
+                    managed = flags.contains(NeighbourExtFlags::Managed);
+                }
+                _ => {}
+            }
+        }
+        let station = (message.header.ifindex, address?);
+        Some(Self { station, state: message.header.state, managed, mac })
+    }
+
+    /// Whether somebody has fixed it.
+    pub const fn is_fixed(&self) -> bool {
+        matches!(self.state, NeighbourState::Permanent | NeighbourState::Noarp)
+    }
+
+    /// Whether the kernel is sure of it, or is just seeing to it.
+    pub const fn is_fresh(&self) -> bool {
+        use NeighbourState::{Delay, Incomplete, Probe, Reachable};
+        matches!(self.state, Reachable | Delay | Probe | Incomplete)
     }
 }
 
@@ -125,6 +183,77 @@ impl Network {
         let by_name = |name: &String| found.values().find(|found| found.name == *name).cloned();
         Ok(self.names.iter().map(|(name, _)| by_name(name)).collect())
     }
+
+    /// The gateways of all IPv4 routes, of every table.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn gateways(&self) -> Result<BTreeSet<Station>> {
+        let mut wanted = RouteMessage::default();
+        wanted.header.address_family = AddressFamily::Inet;
+        let mut found = BTreeSet::new();
+        let mut routes = self.handle.route().get(wanted).execute();
+        while let Some(route) = routes.try_next().await.context("cannot list routes")? {
+            if route.header.kind != RouteType::Unicast {
+                continue;
+            }
+            let oif = route.attributes.iter().find_map(|attribute| match attribute {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            });
+            found.extend(oif.zip(gateway(&route.attributes)));
+            for attribute in &route.attributes {
+                let RouteAttribute::MultiPath(hops) = attribute else { continue };
+                found.extend(
+                    hops.iter()
+                        .filter_map(|hop| Some((hop.interface_index, gateway(&hop.attributes)?))),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    /// The kernel's IPv4 neighbours.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn neighbours(&self) -> Result<Vec<Neighbour>> {
+        let inet = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
+        let mut found = Vec::new();
+        let mut neighbours = inet.execute();
+        while let Some(message) = neighbours.try_next().await.context("cannot list neighbours")? {
+            found.extend(Neighbour::read(&message));
+        }
+        Ok(found)
+    }
+
+    /// Tells the kernel what to do about a neighbour.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub async fn ask_neighbour(&self, (index, address): Station, wish: Wish) -> Result<()> {
+        // "Use" has the kernel begin to resolve or confirm, and leave the rest of the entry alone. A
+        // kernel that does not know the other flags sees only that one.
+        let mut request = self
+            .handle
+            .neighbours()
+            .add(index, IpAddr::V4(address))
+            .state(NeighbourState::None)
+            .flags(NeighbourFlags::Use)
+            .replace();
+        if wish == Wish::Manage {
+            let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
+            request.message_mut().attributes.push(managed);
+        }
+        Ok(request.execute().await?)
+    }
+}
+
+fn gateway(attributes: &[RouteAttribute]) -> Option<Ipv4Addr> {
+    attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => Some(*gateway),
+        _ => None,
+    })
 }
 
 fn xdp_mode(attributes: &[LinkXdp]) -> &'static str {
@@ -138,77 +267,4 @@ fn xdp_mode(attributes: &[LinkXdp]) -> &'static str {
         }
     }
     "none"
-}
-
-/// What an announcement means to the packet path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing.
-    None,
-    /// Next hops may be others now.
-    NextHops,
-    /// Interfaces or addresses may be others now, and next hops with them.
-    Interfaces,
-}
-
-/// Remembers neighbours' MAC addresses, since most announcements about neighbours change nothing.
-#[derive(Debug, Default)]
-pub struct Watcher {
-    neighbours: HashMap<(u32, Ipv4Addr), [u8; 6]>,
-}
-
-/// Most neighbours to remember; beyond that every announcement counts as a change.
-const MAX_NEIGHBOURS: usize = 65_536;
-
-impl Watcher {
-    /// What an announcement means.
-    pub fn judge(&mut self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Change {
-        use RouteNetlinkMessage::{
-            DelAddress, DelLink, DelNeighbour, DelRoute, DelRule, NewAddress, NewLink,
-            NewNeighbour, NewRoute, NewRule,
-        };
-        match &message.payload {
-            NetlinkPayload::InnerMessage(message) => match message {
-                NewLink(_) | DelLink(_) | NewAddress(_) | DelAddress(_) => Change::Interfaces,
-                NewRoute(_) | DelRoute(_) | NewRule(_) | DelRule(_) => Change::NextHops,
-                NewNeighbour(neighbour) => self.neighbour(neighbour, true),
-                DelNeighbour(neighbour) => self.neighbour(neighbour, false),
-                _ => Change::None,
-            },
-            // Announcements were lost.
-            NetlinkPayload::Overrun(_) => Change::Interfaces,
-            _ => Change::None,
-        }
-    }
-
-    fn neighbour(&mut self, message: &NeighbourMessage, present: bool) -> Change {
-        let mut address = None;
-        let mut mac = None;
-        for attribute in &message.attributes {
-            match attribute {
-                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(*v4),
-                NeighbourAttribute::LinkLayerAddress(bytes) => {
-                    mac = <[u8; 6]>::try_from(bytes.as_slice()).ok();
-                }
-                _ => {}
-            }
-        }
-        let Some(address) = address else {
-            return Change::None;
-        };
-        let key = (message.header.ifindex, address);
-        // A neighbour that goes away takes no session with it: what is sent to its old MAC address is
-        // what the kernel would have sent. One that comes back elsewhere does.
-        let (Some(mac), true) = (mac, present) else {
-            return Change::None;
-        };
-        let known = self.neighbours.get(&key);
-        if known == Some(&mac) {
-            return Change::None;
-        }
-        if known.is_some() || self.neighbours.len() < MAX_NEIGHBOURS {
-            self.neighbours.insert(key, mac);
-        }
-        Change::NextHops
-    }
 }

@@ -1,11 +1,12 @@
 //! Loading the XDP program and attaching it, or taking over from the one that a former daemon left.
 
-use super::{XdpMode, filter};
+use super::XdpMode;
+use super::classifiers::{self, Classifier, Filters};
+use super::pins::{self, Shape};
 use anyhow::{Context as _, Result, anyhow, bail};
 use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use nat_common::maps::{
     self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN,
@@ -49,19 +50,33 @@ pub(super) fn layout_name() -> String {
 /// adopted, and the others are pinned. The flag tells whether sessions were adopted.
 ///
 /// # Errors
-/// When the directory is not on a BPF file system, holds another layout, or the kernel refuses the maps.
+/// When the directory is not on a BPF file system, holds what cannot be adopted, or the kernel refuses
+/// the maps.
 pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
     }
     let level = log_level();
+    let sizes = [
+        (maps::SESSIONS, max_sessions.saturating_mul(2)),
+        (maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS)),
+    ];
     let folder = pin_dir.map(layout_folder).transpose()?;
+    if let (Some(pin_dir), Some(folder)) = (pin_dir, &folder) {
+        let others = pins::check_maps(folder, &shapes(&sizes)?).with_context(|| {
+            format!("`igd-control unload --pin-dir {}` makes room", pin_dir.display())
+        })?;
+        if !others.is_empty() {
+            let maps = others.join(", ");
+            tracing::warn!(maps, "pinned maps keep their size until `igd-control unload`");
+        }
+    }
     let adopted = folder.as_ref().is_some_and(|folder| folder.join(maps::SESSIONS).exists());
     let mut loader = EbpfLoader::new();
-    loader
-        .override_global(aya_log::LEVEL, &level, false)
-        .map_max_entries(maps::SESSIONS, max_sessions.saturating_mul(2))
-        .map_max_entries(maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS));
+    loader.override_global(aya_log::LEVEL, &level, false);
+    for (name, size) in sizes {
+        loader.map_max_entries(name, size);
+    }
     if let Some(folder) = &folder {
         for name in PINNED {
             loader.map_pin_path(name, folder.join(name));
@@ -69,6 +84,22 @@ pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     }
     let ebpf = loader.load(OBJECT).context("the kernel does not take the XDP program's maps")?;
     Ok((ebpf, adopted))
+}
+
+/// The maps to pin, as they would be made with these sizes.
+fn shapes(sizes: &[(&str, u32)]) -> Result<Vec<(&'static str, Shape)>> {
+    let object = aya_obj::Object::parse(OBJECT).context("the XDP program cannot be read")?;
+    let shape = |name: &'static str| {
+        let map = object.maps.get(name)?;
+        let size = sizes.iter().find(|(sized, _)| *sized == name).map(|(_, size)| *size);
+        let shape = Shape {
+            entries: [map.map_type(), map.key_size(), map.value_size()],
+            capacity: size.unwrap_or(map.max_entries()),
+            flags: map.map_flags(),
+        };
+        Some((name, shape))
+    };
+    Ok(PINNED.into_iter().filter_map(shape).collect())
 }
 
 fn log_level() -> u8 {
@@ -112,57 +143,25 @@ fn layout_folder(pin_dir: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// Takes away what igd-control has pinned in `pin_dir`, of whatever version, and nothing else: the
-/// programs detach when their links go, or their filters, which must be those of this network namespace.
-///
-/// # Errors
-/// When something cannot be removed.
-pub fn unload(pin_dir: &Path) -> Result<()> {
-    if !pin_dir.exists() {
-        return Ok(());
-    }
-    for folder in fs::read_dir(pin_dir)? {
-        let folder = folder?;
-        if !folder.file_name().to_string_lossy().starts_with(LAYOUT_PREFIX) {
-            continue;
-        }
-        let folder = folder.path();
-        // Links first: no program is to run while its maps go.
-        let mut pins: Vec<PathBuf> =
-            fs::read_dir(&folder)?.map(|pin| Ok(pin?.path())).collect::<Result<_>>()?;
-        let is_link = |pin: &Path| {
-            pin.file_name().is_some_and(|name| name.to_string_lossy().starts_with(LINK_PREFIX))
-        };
-        pins.sort_by_key(|pin| !is_link(pin));
-        for name in pins.iter().filter_map(|pin| pin.file_name()) {
-            filter::clear(&name.to_string_lossy())?;
-        }
-        for pin in pins {
-            fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
-        }
-        fs::remove_dir(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    // Others may have pinned something here too.
-    let _ = fs::remove_dir(pin_dir);
-    Ok(())
-}
-
-const LINK_PREFIX: &str = "link-";
+/// What the names of pinned links begin with.
+pub(super) const LINK_PREFIX: &str = "link-";
 
 /// Where the link called `name` is pinned.
 pub(super) fn link_pin(pin_dir: &Path, name: &str) -> PathBuf {
-    pin_dir.join(layout_name()).join(pin_name(LINK_PREFIX, name))
+    pin_dir.join(layout_name()).join(format!("{LINK_PREFIX}{}", pin_name(name)))
 }
 
-/// A name for a pin. Dots are not allowed on a BPF file system.
-pub(super) fn pin_name(prefix: &str, name: &str) -> String {
-    format!("{prefix}{}", name.replace('.', "_"))
+/// A name as it can be on a BPF file system, which allows no dots.
+pub(super) fn pin_name(name: &str) -> String {
+    name.replace('.', "_")
 }
 
 /// Attaches programs to interfaces.
 pub struct Attacher<'a> {
     /// The loaded programs.
     pub ebpf: &'a mut Ebpf,
+    /// What hangs on filters.
+    pub filters: &'a mut Filters,
     /// Where links are pinned.
     pub pin_dir: Option<&'a Path>,
     /// How XDP programs are attached.
@@ -184,7 +183,7 @@ impl Attacher<'_> {
             let program: &mut SchedClassifier = program(self.ebpf, name)?;
             program.load().map_err(|error| refused(name, error))?;
         }
-        if filter::must_do() {
+        if !classifiers::has_links() {
             tracing::info!(
                 "this kernel has no links for tc programs, which come with Linux 6.6: they attach as \
                  filters, which stay when a daemon without pins is killed"
@@ -244,33 +243,21 @@ impl Attacher<'_> {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn classifier(
-        &mut self,
-        interface: &str,
-        name: &'static str,
-        direction: TcAttachType,
-    ) -> Result<()> {
-        let pin = self.pin(&format!("{name}-{interface}"));
-        let program: &mut SchedClassifier = program(self.ebpf, name)?;
-        if filter::must_do() {
-            let folder = pin.as_deref().and_then(Path::parent);
-            return filter::attach(program, name, interface, direction, folder);
-        }
-        if let Some(link) = adopt::<SchedClassifierLink>(pin.as_deref()) {
-            match program.attach_to_link(link) {
-                Ok(id) => {
-                    let link = program.take_link(id)?;
-                    return keep(link.try_into().ok(), None);
-                }
-                Err(error) => forget(pin.as_deref(), &error),
-            }
-        }
-        let id = program
-            .attach(interface, direction)
-            .with_context(|| format!("cannot attach {name} to {interface}"))?;
-        if pin.is_some() {
-            let link = program.take_link(id)?;
-            keep(link.try_into().ok(), pin.as_deref())?;
+    pub fn classifier(&mut self, interface: &str, which: Classifier) -> Result<()> {
+        let pin = self.pin(&format!("{}-{interface}", which.name()));
+        classifiers::attach(self.ebpf, self.filters, interface, which, pin.as_deref())
+    }
+
+    /// Detaches what a former daemon has attached to other interfaces than these.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn drop_others(&self, interfaces: &[&str]) -> Result<()> {
+        let Some(pin_dir) = self.pin_dir else { return Ok(()) };
+        for name in pins::links_of_others(pin_dir, interfaces) {
+            let pin = pin_dir.join(layout_name()).join(&name);
+            fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+            tracing::info!(pin = name, "detached from an interface that is served no longer");
         }
         Ok(())
     }
@@ -295,7 +282,8 @@ fn refused(name: &str, error: ProgramError) -> anyhow::Error {
     anyhow!("the kernel refuses the program {name}: {io_error}: {last}")
 }
 
-fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
+/// One of the object's programs.
+pub(super) fn program<'a, P>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut P>
 where
     &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
 {
@@ -304,14 +292,14 @@ where
 }
 
 /// The link that a former daemon pinned, if there is one.
-fn adopt<L: TryFrom<FdLink>>(pin: Option<&Path>) -> Option<L> {
+pub(super) fn adopt<L: TryFrom<FdLink>>(pin: Option<&Path>) -> Option<L> {
     let pinned = PinnedLink::from_pin(pin?).ok()?;
     L::try_from(FdLink::from(pinned)).ok()
 }
 
-/// Lets go of a link without detaching: it is pinned already, or will be now. An XDP program that cannot
-/// be pinned, as before Linux 5.9, stays attached by itself.
-fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
+/// Lets go of a link without detaching: it is pinned already, or will be now. A link that cannot be
+/// pinned, as before Linux 6.6, stays attached by itself.
+pub(super) fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
     match (link, pin) {
         (Some(link), Some(pin)) => {
             link.pin(pin).with_context(|| format!("cannot pin {}", pin.display()))?;
@@ -323,7 +311,7 @@ fn keep(link: Option<FdLink>, pin: Option<&Path>) -> Result<()> {
 }
 
 /// A pinned link whose interface is gone is of no use.
-fn forget(pin: Option<&Path>, error: &ProgramError) {
+pub(super) fn forget(pin: Option<&Path>, error: &ProgramError) {
     let Some(pin) = pin else { return };
     let reason = chain(error);
     tracing::info!(pin = %pin.display(), reason, "a pinned link is dead: attaching anew");

@@ -17,26 +17,26 @@ pub(crate) const NARROWER_LOCAL_PORTS: &str =
 /// IPv4 forwarding that was switched on; put back as it was on drop.
 #[derive(Debug, Default)]
 pub struct Forwarding {
-    changed: Vec<PathBuf>,
+    changed: Vec<String>,
 }
 
 impl Forwarding {
     /// Switches forwarding on for an interface: without it the kernel's routing table answers nothing.
+    /// Where it is on already because a daemon was killed (`left_on`), it goes off at the end too.
     ///
     /// # Errors
     /// When the setting cannot be written.
-    pub fn enable(&mut self, interface: &str) -> Result<()> {
-        let path = PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"));
-        let now =
-            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        if now.trim() == "1" {
-            return Ok(());
+    pub fn enable(&mut self, interface: &str, left_on: bool) -> Result<()> {
+        let on = forwards(interface)?;
+        if !on {
+            fs::write(forwarding_path(interface), "1").with_context(|| {
+                format!("cannot switch on forwarding: {}", forwarding_command(interface))
+            })?;
+            tracing::info!(interface, "IPv4 forwarding switched on");
         }
-        fs::write(&path, "1").with_context(|| {
-            format!("cannot switch on forwarding: sysctl -w net.ipv4.conf.{interface}.forwarding=1")
-        })?;
-        tracing::info!(interface, "IPv4 forwarding switched on");
-        self.changed.push(path);
+        if !on || left_on {
+            self.changed.push(interface.to_owned());
+        }
         Ok(())
     }
 
@@ -48,9 +48,46 @@ impl Forwarding {
 
 impl Drop for Forwarding {
     fn drop(&mut self) {
-        for path in &self.changed {
-            let _ = fs::write(path, "0");
+        for interface in &self.changed {
+            match switch_forwarding_off(interface) {
+                Ok(_) => tracing::info!(interface, "IPv4 forwarding switched off"),
+                Err(error) => tracing::warn!("{error:#}"),
+            }
         }
+    }
+}
+
+fn forwarding_path(interface: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/sys/net/ipv4/conf/{interface}/forwarding"))
+}
+
+fn forwards(interface: &str) -> Result<bool> {
+    let path = forwarding_path(interface);
+    let now =
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(now.trim() == "1")
+}
+
+/// Switches forwarding off for an interface; tells whether it was on.
+///
+/// # Errors
+/// When the setting cannot be written.
+pub(super) fn switch_forwarding_off(interface: &str) -> Result<bool> {
+    let on = forwards(interface)?;
+    if on {
+        fs::write(forwarding_path(interface), "0")
+            .with_context(|| format!("cannot switch off forwarding on {interface}"))?;
+    }
+    Ok(on)
+}
+
+/// The command that switches forwarding on for an interface.
+pub(crate) fn forwarding_command(interface: &str) -> String {
+    // A dot in the name would be taken for a separator; sysctl takes slashes for those as well.
+    if interface.contains('.') {
+        format!("sysctl -w net/ipv4/conf/{interface}/forwarding=1")
+    } else {
+        format!("sysctl -w net.ipv4.conf.{interface}.forwarding=1")
     }
 }
 

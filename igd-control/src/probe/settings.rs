@@ -33,7 +33,7 @@ impl Forwarding {
             (Some(false), true) => Finding::ok(CHECK, "off; `run` switches it on"),
             (Some(false), false) => {
                 Finding::failure(CHECK, "off, and this process may not switch it on")
-                    .mend(format!("sysctl -w net.ipv4.conf.{interface}.forwarding=1"))
+                    .mend(sysctl::forwarding_command(interface))
             }
         };
         finding.on(interface)

@@ -109,7 +109,7 @@ impl Capture {
     }
 
     /// Judges sources again.
-    pub(crate) fn arm(&self) {
+    pub fn arm(&self) {
         self.shared.lock().disarmed = false;
     }
 

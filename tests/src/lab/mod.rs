@@ -16,7 +16,7 @@ pub use bpffs::BpfFs;
 pub use capture::Capture;
 pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
 pub use process::{Finished, Process};
-pub use server::{TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
+pub use server::{Receiver, TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
 
 use anyhow::{Result, bail, ensure};
 use std::net::Ipv4Addr;

@@ -3,6 +3,7 @@
 use super::process::{Finished, Process};
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Socket, Type};
 use std::fs::{self, File};
 use std::io;
@@ -16,6 +17,9 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a socket of the lab waits for an answer unless told otherwise.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Room in a UDP socket of the lab for packets that wait to be read.
+const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// A network namespace under `/run/netns`, removed on drop.
 #[derive(Debug)]
@@ -120,6 +124,8 @@ impl Namespace {
         let socket = self
             .enter(|| UdpSocket::bind(address))?
             .with_context(|| format!("cannot bind UDP {address} in {}", self.name))?;
+        // A busy machine may leave packets waiting for long.
+        setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(socket)
     }

@@ -7,10 +7,37 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::Duration;
 
+/// Hands every datagram that a socket receives to a closure, on a thread of its own.
+#[derive(Debug)]
+pub struct Receiver {
+    _thread: StoppableThread,
+}
+
+impl Receiver {
+    /// Starts to receive. `each` gets the socket, the datagram and its sender.
+    ///
+    /// # Errors
+    /// When no thread can be had.
+    pub fn start(
+        socket: UdpSocket,
+        mut each: impl FnMut(&UdpSocket, &[u8], SocketAddr) + Send + 'static,
+    ) -> Result<Self> {
+        let thread = StoppableThread::spawn(move |stop| {
+            let mut buffer = vec![0; 65_536];
+            while stop.wait_readable(&socket) {
+                if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                    each(&socket, buffer.get(..length).unwrap_or_default(), from);
+                }
+            }
+        })?;
+        Ok(Self { _thread: thread })
+    }
+}
+
 /// Answers each datagram with the sender's address and port, a space, and the datagram.
 #[derive(Debug)]
 pub struct UdpReflector {
-    _thread: StoppableThread,
+    _receiver: Receiver,
 }
 
 impl UdpReflector {
@@ -20,17 +47,11 @@ impl UdpReflector {
     /// When the address cannot be bound.
     pub fn start(namespace: &Namespace, address: &str) -> Result<Self> {
         let socket = namespace.udp(address)?;
-        let thread = StoppableThread::spawn(move |stop| {
-            let mut buffer = [0; 2048];
-            while stop.wait_readable(&socket) {
-                let Ok((length, from)) = socket.recv_from(&mut buffer) else {
-                    continue;
-                };
-                // A client that has gone away is no matter of the server.
-                let _ = socket.send_to(&reflection(from, buffer.get(..length)), from);
-            }
+        let receiver = Receiver::start(socket, |socket, datagram, from| {
+            // A client that has gone away is no matter of the server.
+            let _ = socket.send_to(&reflection(from, Some(datagram)), from);
         })?;
-        Ok(Self { _thread: thread })
+        Ok(Self { _receiver: receiver })
     }
 }
 

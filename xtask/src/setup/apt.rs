@@ -35,6 +35,11 @@ pub(crate) fn update() -> Result<()> {
 /// When apt fails, also when it would have to remove packages: rustup's own, for one, conflicts
 /// with Debian's compilers.
 pub(super) fn install(packages: &[String]) -> Result<()> {
+    if Path::new("/run/systemd/system").exists() {
+        for service in super::lack::services(packages) {
+            steps::run(Command::new("systemctl").args(["mask", service]))?;
+        }
+    }
     steps::run(
         apt_get()
             .args(["install", "--yes", "--no-install-recommends", "--no-remove"])

@@ -14,7 +14,7 @@ pub(super) struct Tool {
 }
 
 /// Everything that the lab and the tests run.
-pub(super) const TOOLS: [Tool; 8] = [
+pub(super) const TOOLS: [Tool; 12] = [
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
     tool("ping", "iputils-ping"),
@@ -23,6 +23,10 @@ pub(super) const TOOLS: [Tool; 8] = [
     tool("nft", "nftables"),
     tool("python3", "python3"),
     tool("traceroute", "traceroute"),
+    tool("tracepath", "iputils-tracepath"),
+    tool("iperf3", "iperf3"),
+    tool("conntrack", "conntrack"),
+    tool("turnserver", "coturn"),
 ];
 
 /// What `cargo xtask vm` runs besides; no other verb needs it.
@@ -35,6 +39,15 @@ pub(super) const VM_TOOLS: [Tool; 4] = [
 
 const fn tool(command: &'static str, package: &'static str) -> Tool {
     Tool { command, package }
+}
+
+/// Packages whose service would be started at once, and the service. Only the lab is to run it.
+const SERVICES: [(&str, &str); 1] = [("coturn", "coturn.service")];
+
+/// The services that these packages would start.
+pub(super) fn services(packages: &[String]) -> impl Iterator<Item = &'static str> {
+    let comes = |package: &str| packages.iter().any(|wanted| wanted == package);
+    SERVICES.into_iter().filter(move |(package, _)| comes(package)).map(|(_, service)| service)
 }
 
 /// Debian's compilers with `core` for the BPF targets, newest first: `rustc-web` is the one that
@@ -118,6 +131,12 @@ impl Lack {
         let now = apt.map(|knows| self.packages(knows)).unwrap_or_default();
         let sudo = if root { "" } else { "sudo " };
         let install = format!("{sudo}apt-get install --yes --no-install-recommends");
+        for service in services(&now) {
+            let _ = writeln!(
+                text,
+                "test ! -d /run/systemd/system || {sudo}systemctl mask {service}  # the lab runs it"
+            );
+        }
         if !now.is_empty() {
             let _ = writeln!(text, "{sudo}apt-get update\n{install} {}", now.join(" "));
         } else if !self.tools.is_empty() {

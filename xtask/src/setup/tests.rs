@@ -94,6 +94,15 @@ fn without_the_llvm_in_apt_the_linker_is_named() {
 }
 
 #[test]
+fn a_service_that_only_the_lab_is_to_run_is_masked_before_it_comes() {
+    let turnserver = Tool { command: "turnserver", package: "coturn" };
+    let commands = lack(&[turnserver], Missing::Nothing).commands(Some(&bookworm), true);
+    let (before, after) = commands.split_once("apt-get install").unwrap();
+    assert!(before.contains("systemctl mask coturn.service"), "{commands}");
+    assert!(after.contains("coturn"), "{commands}");
+}
+
+#[test]
 fn every_tool_is_named_once() {
     let tools = [&TOOLS[..], &VM_TOOLS].concat();
     for (index, tool) in tools.iter().enumerate() {

@@ -15,6 +15,7 @@ pub mod ports;
 pub mod protocol;
 pub mod session;
 pub mod settings;
+pub mod sweep;
 pub mod time;
 
 pub use addr::{NetAddr, NetPort};

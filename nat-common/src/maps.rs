@@ -25,6 +25,9 @@ pub const SETTINGS: &str = "SETTINGS";
 /// Per-CPU array of one [`crate::counters::CounterRecord`].
 pub const COUNTERS: &str = "COUNTERS";
 
+/// Array of one [`crate::sweep::Progress`]; not pinned.
+pub const SWEEP: &str = "SWEEP";
+
 /// Value in [`EXTERNALS`] of an address that is the router's own but not the NAT's.
 pub const NOT_IN_POOL: u32 = u32::MAX;
 
@@ -39,6 +42,8 @@ pub const PROGRAM_WAN: &str = "nat_wan";
 pub const PROGRAM_NEIGHBOUR: &str = "nat_neighbour";
 /// Name of the traffic-control program that guards what the kernel sends from the WAN interface.
 pub const PROGRAM_GUARD: &str = "wan_guard";
+/// Name of the program that walks over the sessions.
+pub const PROGRAM_SWEEP: &str = "sweep_sessions";
 
 #[cfg(test)]
 mod tests {

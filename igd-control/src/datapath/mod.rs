@@ -2,7 +2,7 @@
 //!
 //! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
 //! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
-//! `unsafe` of the daemon is in this folder: the memory-mapped port table, the batch system calls and
+//! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
 //! the registration of the log's descriptor.
 
 mod batch;
@@ -38,6 +38,7 @@ use network::{Interface, Network};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -74,6 +75,10 @@ pub struct DataPathConfig {
 struct Shared {
     maps: maps::Maps,
     interfaces: Mutex<Vec<Option<Interface>>>,
+    /// `None` where the kernel cannot walk over the sessions itself.
+    walker: Option<sweep::Walker>,
+    /// Told when sessions were made void all at once.
+    voided: Notify,
 }
 
 impl Shared {
@@ -157,7 +162,9 @@ impl DataPath {
                 settings.connected = old.connected;
             }
         })?;
-        let shared = Arc::new(Shared { maps, interfaces: Mutex::default() });
+        let walker = maps.walker(&mut ebpf);
+        let shared =
+            Arc::new(Shared { maps, interfaces: Mutex::default(), walker, voided: Notify::new() });
         follow::refresh(&shared, &network).await?;
 
         let mut attacher = program::Attacher {
@@ -182,7 +189,7 @@ impl DataPath {
         follow::refresh(&shared, &network).await.context("after attaching")?;
 
         tasks.0.push(tokio::spawn(follow::follow(Arc::clone(&shared), network, announcements)));
-        tasks.0.push(tokio::spawn(follow::sweep_regularly(Arc::clone(&shared))));
+        tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared))));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }

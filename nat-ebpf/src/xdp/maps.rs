@@ -11,6 +11,7 @@ use nat_common::maps::MAX_POOL;
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
+use nat_common::sweep::Progress;
 
 #[map]
 pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_entries(1024, 0);
@@ -42,3 +43,6 @@ pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<CounterRecord> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static SWEEP: Array<Progress> = Array::with_max_entries(1, 0);

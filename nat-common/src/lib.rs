@@ -9,6 +9,7 @@
 pub mod addr;
 pub mod atomic;
 pub mod counters;
+pub mod hints;
 pub mod link;
 pub mod maps;
 pub mod ports;

@@ -25,6 +25,10 @@ pub const SETTINGS: &str = "SETTINGS";
 /// Per-CPU array of one [`crate::counters::CounterRecord`].
 pub const COUNTERS: &str = "COUNTERS";
 
+/// Memory-mapped array of [`crate::hints::PortHints`], by [`crate::hints::list_index`]; not pinned.
+pub const HINTS: &str = "HINTS";
+/// Ring buffer: the packet path asks for another list of hints, by its index (8 bytes); not pinned.
+pub const HINT_REQUESTS: &str = "HINT_REQUESTS";
 /// Array of one [`crate::sweep::Progress`]; not pinned.
 pub const SWEEP: &str = "SWEEP";
 

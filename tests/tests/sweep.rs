@@ -142,7 +142,7 @@ fn round(lab: &Lab, daemon: &Daemon<'_>, bpffs: &BpfFs<'_>, number: usize) -> Re
     fill(bpffs)?;
     if number == 0 {
         let line = nth_sweep(daemon, 0, "seen")?;
-        println!("a walk over {} live entries: {} us", 2 * SESSIONS, logged(&line, "cpu_us")?);
+        eprintln!("a walk over {} live entries: {} us", 2 * SESSIONS, logged(&line, "cpu_us")?);
     }
     let (old, new) =
         if number.is_multiple_of(2) { (EXTERNAL, NEW_EXTERNAL) } else { (NEW_EXTERNAL, EXTERNAL) };
@@ -160,7 +160,7 @@ fn round(lab: &Lab, daemon: &Daemon<'_>, bpffs: &BpfFs<'_>, number: usize) -> Re
         Ok::<_, Error>((line?, pings))
     })?;
     let cpu = Duration::from_micros(logged(&line, "cpu_us")?);
-    println!("sweeping them: {cpu:?} of a CPU; a packet to and fro took {longest:?} at most");
+    eprintln!("sweeping them: {cpu:?} of a CPU; a packet to and fro took {longest:?} at most");
     ensure!(lost == 0, "{lost} packets were lost during the sweep");
     Ok(cpu)
 }

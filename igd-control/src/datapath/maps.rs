@@ -1,12 +1,13 @@
 //! The maps that the daemon shares with the XDP program, typed.
 
 use super::batch::{self, Chunks};
-use super::port_table::PortTable;
+use super::port_table::{Mapped, PortTable};
 use super::sweep::Walker;
 use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::hints::PortHints;
 use nat_common::link::Link;
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord};
 use nat_common::settings::Settings;
@@ -25,6 +26,8 @@ const SETTINGS: usize = size_of::<Settings>();
 pub struct Maps {
     /// The port table.
     pub ports: PortTable,
+    /// Hints at free ports.
+    pub hints: Mapped<PortHints>,
     sessions: MapData,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
     endpoints_fd: OwnedFd,
@@ -52,10 +55,15 @@ impl Maps {
             Map::Array(data) => PortTable::new(data)?,
             _ => return Err(anyhow!("the port table is not an array")),
         };
+        let hints = match take(maps::HINTS)? {
+            Map::Array(data) => Mapped::new(data)?,
+            _ => return Err(anyhow!("the hints are not an array")),
+        };
         let sessions = hash(take(maps::SESSIONS)?)?;
         let endpoints = hash(take(maps::ENDPOINTS)?)?;
         Ok(Self {
             ports,
+            hints,
             max_sessions: sessions.info()?.max_entries() / 2,
             sessions,
             endpoints_fd: endpoints.fd().as_fd().try_clone_to_owned()?,

@@ -9,6 +9,7 @@ mod batch;
 mod clock;
 mod follow;
 mod forwards;
+mod hints;
 mod inspect;
 mod maps;
 mod network;
@@ -24,6 +25,7 @@ pub use clock::now;
 pub use forwards::Forwards;
 pub use inspect::Inspector;
 pub(crate) use offload::{Offloads, offloads};
+pub use port_table::{Mapped, PortTable};
 pub use program::unload;
 pub use sweep::Swept;
 pub use view::{LinkView, SessionView};
@@ -144,6 +146,7 @@ impl DataPath {
 
         let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
+        let requests = hints::Requests::take(&mut ebpf)?;
         let maps = maps::Maps::take(&mut ebpf)?;
         if maps.max_sessions != config.max_sessions {
             tracing::warn!(
@@ -189,6 +192,7 @@ impl DataPath {
         follow::refresh(&shared, &network).await.context("after attaching")?;
 
         tasks.0.push(tokio::spawn(follow::follow(Arc::clone(&shared), network, announcements)));
+        tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
         tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared))));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");

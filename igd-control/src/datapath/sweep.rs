@@ -16,10 +16,11 @@ mod rhythm;
 mod walker;
 
 use super::maps::Maps;
-use super::{Shared, now};
+use super::{Shared, hints, now};
 use anyhow::Result;
 use holds::Holds;
 use nat_common::BootTime;
+use nat_common::hints::list_index;
 use nat_common::ports::{PortSlot, SlotState};
 use nat_common::session::{EndpointKey, ExternalEndpoint, SessionKey};
 use nat_common::settings::Settings;
@@ -80,18 +81,25 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
     };
     swept.ports = holds.let_go(maps.ports.slots(), &settings, now());
 
+    let mut held = vec![0; maps.hints.slots().len()];
     let mut stale: Vec<EndpointKey> = Vec::new();
     let mut endpoints = maps.endpoints();
     while let Some(chunk) = endpoints.next_chunk()? {
         for (key, word) in chunk {
-            let slot = maps.ports.slot(ExternalEndpoint::unpack(*word).slot(key.protocol()));
+            let external = ExternalEndpoint::unpack(*word);
+            let slot = maps.ports.slot(external.slot(key.protocol()));
             if !slot.is_some_and(|slot| belongs_to(slot, key, past)) {
                 stale.push(*key);
+            } else if let Some(held) =
+                held.get_mut(list_index(u32::from(external.pool_index), key.protocol()) as usize)
+            {
+                *held += 1;
             }
         }
         swept.endpoints += maps.remove_endpoints(&stale)?;
         stale.clear();
     }
+    hints::refresh(shared, &settings, &held)?;
     swept.cpu = cpu_time().saturating_sub(before);
     Ok(swept)
 }

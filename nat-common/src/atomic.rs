@@ -43,6 +43,12 @@ impl Word64 {
         op::and(&self.0, mask)
     }
 
+    /// Adds to it, round at the end; returns the value before.
+    #[inline(always)]
+    pub fn add(&self, value: u64) -> u64 {
+        op::add(&self.0, value)
+    }
+
     /// Reads it, and everything that is read later after it.
     #[inline(always)]
     pub fn get_first(&self) -> u64 {
@@ -80,6 +86,10 @@ mod op {
         word.store(value, Relaxed);
     }
 
+    pub(super) fn add(word: &AtomicU64, value: u64) -> u64 {
+        word.fetch_add(value, SeqCst)
+    }
+
     pub(super) fn or(word: &AtomicU64, mask: u64) -> u64 {
         word.fetch_or(mask, SeqCst)
     }
@@ -115,6 +125,17 @@ mod op {
     pub(super) fn store(word: &AtomicU64, value: u64) {
         // SAFETY: as for the load: WRITE_ONCE.
         unsafe { word.as_ptr().write_volatile(value) };
+    }
+
+    #[inline(always)]
+    pub(super) fn add(word: &AtomicU64, value: u64) -> u64 {
+        let mut value = value;
+        // SAFETY: one atomic instruction on a valid, aligned word.
+        unsafe {
+            asm!("{0} = atomic_fetch_add((u64 *)({1} + 0), {0})",
+                inout(reg) value, in(reg) word.as_ptr());
+        }
+        value
     }
 
     #[inline(always)]
@@ -175,6 +196,8 @@ mod tests {
         assert_eq!(word.replace(2, 9), Err(1));
         assert_eq!(word.replace(1, 9), Ok(()));
         assert_eq!(word.get_first(), 9);
+        assert_eq!(word.add(3), 9);
+        assert_eq!(word.get(), 12);
         word.set(1);
         assert_eq!(word.get(), 1);
     }

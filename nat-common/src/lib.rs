@@ -10,12 +10,14 @@ pub mod addr;
 pub mod atomic;
 pub mod counters;
 pub mod fragments;
+pub mod hints;
 pub mod link;
 pub mod maps;
 pub mod ports;
 pub mod protocol;
 pub mod session;
 pub mod settings;
+pub mod sweep;
 pub mod time;
 
 pub use addr::{NetAddr, NetPort};

@@ -32,6 +32,12 @@ pub const FRAGMENTS: &str = "FRAGMENTS";
 pub const FRAGMENT_NOTES: &str = "FRAGMENT_NOTES";
 /// Array: place in the budget to the second and the fragments that were kept in it.
 pub const FRAGMENT_BUDGET: &str = "FRAGMENT_BUDGET";
+/// Memory-mapped array of [`crate::hints::PortHints`], by [`crate::hints::list_index`]; not pinned.
+pub const HINTS: &str = "HINTS";
+/// Ring buffer: the packet path asks for another list of hints, by its index (8 bytes); not pinned.
+pub const HINT_REQUESTS: &str = "HINT_REQUESTS";
+/// Array of one [`crate::sweep::Progress`]; not pinned.
+pub const SWEEP: &str = "SWEEP";
 
 /// Value in [`EXTERNALS`] of an address that is the router's own but not the NAT's.
 pub const NOT_IN_POOL: u32 = u32::MAX;
@@ -47,6 +53,8 @@ pub const PROGRAM_WAN: &str = "nat_wan";
 pub const PROGRAM_NEIGHBOUR: &str = "nat_neighbour";
 /// Name of the traffic-control program that guards what the kernel sends from the WAN interface.
 pub const PROGRAM_GUARD: &str = "wan_guard";
+/// Name of the program that walks over the sessions.
+pub const PROGRAM_SWEEP: &str = "sweep_sessions";
 
 #[cfg(test)]
 mod tests {

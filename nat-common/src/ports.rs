@@ -254,6 +254,12 @@ impl PortSlot {
         until < observed && self.hold.replace(pack(observed), pack(until)).is_ok()
     }
 
+    /// Whether it looks free at `now`, by plain reads: for who goes through many slots without claiming
+    /// any.
+    pub fn looks_free(&self, now: BootTime) -> bool {
+        self.hold() <= now && self.lease() <= now
+    }
+
     /// When the lease ends; `BootTime(0)` when there is none.
     pub fn lease(&self) -> BootTime {
         BootTime(self.lease.get())

@@ -152,6 +152,15 @@ impl Settings {
         }
     }
 
+    /// The ports, or identifiers, that the NAT may give away.
+    #[inline(always)]
+    pub const fn range(&self, protocol: Protocol) -> &PortRange {
+        match protocol {
+            Protocol::Icmp => &self.identifiers,
+            _ => &self.ports,
+        }
+    }
+
     /// Idle time of a session of `protocol`.
     #[inline(always)]
     pub const fn timeout(&self, protocol: Protocol, established: bool) -> u64 {

@@ -7,15 +7,18 @@
 
 use crate::tables::{EndpointRequest, InsertError, Tables};
 use crate::verdict::{Step, Verdict, fold};
+use nat_common::hints::list_index;
 use nat_common::ports::{Owner, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::settings::{PortRange, Settings};
-use nat_common::{Counter, NetAddr, NetPort, Protocol};
+use nat_common::{Counter, NetAddr, NetPort};
 
 /// Random ports that are tried with the parity of the internal port (RFC 4787 REQ-4), then without.
 const PARITY_TRIES: u32 = 16;
 /// All random ports that are tried.
 const TRIES: u32 = 32;
+/// Hints at free ports that are tried then.
+const HINT_TRIES: u32 = 16;
 
 /// Finds or makes the external endpoint of an internal one, for [`peer`] to unpack; or tells the
 /// verdict on the packet, folded.
@@ -96,26 +99,25 @@ impl EndpointRequest {
         }
     }
 
-    /// Claims a port: the one the endpoint had, its own, a random one of the same parity, any.
+    /// Claims a port: the one the endpoint had, its own, a random one of the same parity, any, one that
+    /// user space has found free.
     #[inline(always)]
     fn claim<T: Tables>(&self, tables: &T, settings: &Settings, known: u64) -> Step<u64> {
-        let range = match self.protocol {
-            Protocol::Icmp => &settings.identifiers,
-            _ => &settings.ports,
-        };
+        let range = settings.range(self.protocol);
         // Paired pooling (RFC 4787 REQ-2): the address follows from the internal client alone.
         let pool_len = u32::from(settings.pool_len);
         let pool_index = if pool_len > 1 { spread(self.endpoint.addr) % pool_len } else { 0 };
         let addr = tables.pool_address(pool_index).ok_or(Verdict::drop(Counter::DropInternal))?;
         let own = self.endpoint.port.get();
         let preserve = settings.preserve_ports == 1;
-        for attempt in 0..TRIES + 2 {
+        for attempt in 0..TRIES + 2 + HINT_TRIES {
             let wish = match attempt {
                 0 if known != UNKNOWN => u32::from(ExternalEndpoint::unpack(known).port.get()),
                 0 => NO_WISH,
                 1 if preserve => u32::from(own),
                 _ if attempt < PARITY_TRIES + 2 => WITH_PARITY | u32::from(own & 1),
-                _ => ANY_PORT,
+                _ if attempt < TRIES + 2 => ANY_PORT,
+                _ => hint(tables, list_index(pool_index, self.protocol)),
             };
             let port = candidate(range, wish, tables.random());
             if port == NO_WISH {
@@ -170,6 +172,22 @@ fn candidate(range: &PortRange, wish: u32, random: u32) -> u32 {
         (range.pick(random) & !1) | (wish as u16 & 1)
     };
     if range.contains(port) { u32::from(port) } else { NO_WISH }
+}
+
+/// The next hint at a free port, or [`NO_WISH`]. Another list is asked for: guessing finds ports while one
+/// in ten is free, so those that are left will soon be taken too.
+///
+/// Not inlined, for the verifier's sake as [`candidate`].
+#[inline(never)]
+fn hint<T: Tables>(tables: &T, list: u32) -> u32 {
+    let Some(hints) = tables.hints(list) else { return NO_WISH };
+    if hints.ask() {
+        tables.ask_for_hints(list);
+    }
+    match hints.take() {
+        Some(port) => port as u32,
+        None => NO_WISH,
+    }
 }
 
 /// Spreads internal clients over the pool.

@@ -5,6 +5,7 @@ use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
+use nat_common::hints::PortHints;
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -42,6 +43,8 @@ pub trait Tables {
     type Session: Deref<Target = Session>;
     /// A slot of the port table.
     type Slot: Deref<Target = PortSlot>;
+    /// A list of free ports.
+    type Hints: Deref<Target = PortHints>;
     /// A value of the endpoint index: a packed [`nat_common::session::ExternalEndpoint`].
     type Word: Deref<Target = Word64>;
 
@@ -64,6 +67,10 @@ pub trait Tables {
 
     /// A slot of the port table, by [`nat_common::ports::slot_index`].
     fn slot(&self, index: u32) -> Option<Self::Slot>;
+    /// Hints at free ports, by [`nat_common::hints::list_index`].
+    fn hints(&self, list: u32) -> Option<Self::Hints>;
+    /// Wakes user space, which makes another list of hints.
+    fn ask_for_hints(&self, list: u32);
     /// The external endpoint of an internal one.
     fn endpoint(&self, key: &EndpointKey) -> Option<Self::Word>;
     /// Inserts the external endpoint of an internal one that has none.

@@ -263,6 +263,19 @@ impl<'lab> Daemon<'lab> {
         self.process.as_ref().map(Process::printed).unwrap_or_default()
     }
 
+    /// Waits for a line of its log that `wanted` takes, from the first line on.
+    ///
+    /// # Errors
+    /// When there is none within `timeout`.
+    pub fn wait_for_line(
+        &self,
+        timeout: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let process = self.process.as_ref().context("the daemon has ended")?;
+        process.wait_for_line(timeout, wanted)
+    }
+
     /// Stops it by SIGTERM.
     ///
     /// # Errors

@@ -1,14 +1,27 @@
-//! Reading whole hash maps with few system calls (`BPF_MAP_LOOKUP_BATCH`, Linux 5.6).
+//! Reading whole hash maps, and removing many entries, with few system calls (`BPF_MAP_LOOKUP_BATCH`,
+//! `BPF_MAP_DELETE_BATCH`, Linux 5.6).
 
 use bytemuck::Pod;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_DELETE_BATCH: libc::c_long = 27;
 
 /// Entries asked for in one call; more when one hash bucket holds more.
 const CHUNK: u32 = 4096;
+
+/// `union bpf_attr`, as far as operations on one entry need it.
+#[repr(C)]
+struct ElementAttr {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
 
 /// `union bpf_attr`, as far as batch operations need it.
 #[repr(C)]
@@ -75,21 +88,12 @@ impl<'fd, K: Pod, V: Pod> Chunks<'fd, K, V> {
                 map_fd: self.map.as_raw_fd().cast_unsigned(),
                 ..BatchAttr::default()
             };
-            // SAFETY: the attribute is valid for the call and has the size given; `count` entries fit
-            // both buffers, and `position` is the four bytes that hash maps use to keep their place.
-            let result = unsafe {
-                libc::syscall(
-                    libc::SYS_bpf,
-                    BPF_MAP_LOOKUP_BATCH,
-                    &raw mut attr,
-                    size_of::<BatchAttr>(),
-                )
-            };
-            if result == 0 {
+            // SAFETY: `count` entries fit both buffers, and `position` is the four bytes that hash maps
+            // use to keep their place.
+            let Err(error) = (unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) }) else {
                 self.started = true;
                 return Ok(attr.count);
-            }
-            let error = io::Error::last_os_error();
+            };
             match error.raw_os_error() {
                 Some(libc::ENOENT) => {
                     self.done = true;
@@ -106,4 +110,67 @@ impl<'fd, K: Pod, V: Pod> Chunks<'fd, K, V> {
             }
         }
     }
+}
+
+/// Removes entries; those that are gone already do not matter. Tells how many were there.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn delete<K: Pod>(map: BorrowedFd<'_>, mut keys: &[K]) -> io::Result<usize> {
+    let mut removed = 0;
+    while !keys.is_empty() {
+        let mut attr = BatchAttr {
+            keys: keys.as_ptr() as u64,
+            count: u32::try_from(keys.len()).unwrap_or(u32::MAX),
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            ..BatchAttr::default()
+        };
+        // SAFETY: `count` keys can be read; nothing else is touched.
+        let result = unsafe { bpf(BPF_MAP_DELETE_BATCH, &mut attr) };
+        let refused = match &result {
+            Ok(_) => return Ok(removed + keys.len()),
+            Err(error) => error.raw_os_error(),
+        };
+        match refused {
+            // It stops at a key that is not there, having removed those before it.
+            Some(libc::ENOENT) => {
+                removed += attr.count as usize;
+                keys = keys.get(attr.count as usize + 1..).unwrap_or_default();
+            }
+            Some(libc::EINTR | libc::EAGAIN) => {}
+            // A kernel without batches for this map.
+            _ => return Ok(removed + delete_singly(map, keys)?),
+        }
+    }
+    Ok(removed)
+}
+
+fn delete_singly<K: Pod>(map: BorrowedFd<'_>, keys: &[K]) -> io::Result<usize> {
+    let mut removed = 0;
+    for key in keys {
+        let mut attr = ElementAttr {
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            padding: 0,
+            key: (&raw const *key) as u64,
+            value: 0,
+            flags: 0,
+        };
+        // SAFETY: the key can be read; nothing else is touched.
+        match unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) } {
+            Ok(_) => removed += 1,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(removed)
+}
+
+/// The system call `bpf`; what it returns.
+///
+/// # Safety
+/// What the attribute points to must be as the command expects it.
+pub(super) unsafe fn bpf<A>(command: libc::c_long, attr: &mut A) -> io::Result<i32> {
+    // SAFETY: the attribute is valid for the call and has the size given; the rest is the caller's.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<A>()) };
+    if result >= 0 { Ok(result as i32) } else { Err(io::Error::last_os_error()) }
 }

@@ -1,9 +1,9 @@
-//! Keeping the maps true to the kernel: interfaces, addresses and next hops; the regular sweep; the
-//! XDP program's log records.
+//! Keeping the maps true to the kernel: interfaces, addresses and next hops; the XDP program's log
+//! records.
 
 use super::network::{Announcements, Network};
 use super::watch::{Change, Watcher};
-use super::{Interface, Shared, sweep};
+use super::{Interface, Shared};
 use anyhow::Result;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
@@ -18,9 +18,6 @@ use tokio::task::JoinHandle;
 
 /// Announcements within this time are answered together.
 const COALESCE: Duration = Duration::from_millis(50);
-
-/// Time between sweeps.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The generation after `generation`, never 0, which marks a next hop that is not known.
 pub(super) fn next_generation(generation: u16) -> u16 {
@@ -64,7 +61,11 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
         settings.pool_len = u16::from(!pool.is_empty());
         settings.connected = u16::from(!pool.is_empty());
         settings.route_generation = next_generation(settings.route_generation);
-    })
+    })?;
+    if changed {
+        shared.voided.notify_one();
+    }
+    Ok(())
 }
 
 /// Follows the kernel's announcements for ever. `routes_changed` is told of new ways.
@@ -109,25 +110,6 @@ pub(super) async fn follow(
         }
     }
     tracing::error!("the kernel's announcements have ended: next hops are not followed any more");
-}
-
-/// Sweeps for ever.
-pub(super) async fn sweep_regularly(shared: Arc<Shared>) {
-    let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let shared = Arc::clone(&shared);
-        let swept = tokio::task::spawn_blocking(move || sweep::sweep(&shared)).await;
-        match swept {
-            Ok(Ok(swept)) if swept != sweep::Swept::default() => {
-                tracing::debug!(swept.sessions, swept.endpoints, swept.ports, "swept");
-            }
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot sweep"),
-            Err(_) => tracing::error!("the sweep has failed"),
-        }
-    }
 }
 
 /// Has the XDP program's log records join the daemon's.

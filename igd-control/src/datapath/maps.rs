@@ -1,21 +1,22 @@
 //! The maps that the daemon shares with the XDP program, typed.
 
-use super::batch::Chunks;
-use super::port_table::PortTable;
+use super::batch::{self, Chunks};
+use super::port_table::{Mapped, PortTable};
+use super::sweep::Walker;
 use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::hints::PortHints;
 use nat_common::link::Link;
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, maps};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 type Bytes<const N: usize> = [u8; N];
-const KEY: usize = size_of::<SessionKey>();
 const ENDPOINT: usize = size_of::<EndpointKey>();
 const REMOTE: usize = size_of::<RemoteKey>();
 const LINK: usize = size_of::<Link>();
@@ -26,10 +27,11 @@ const SETTINGS: usize = size_of::<Settings>();
 pub struct Maps {
     /// The port table.
     pub ports: PortTable,
-    sessions: Mutex<HashMap<MapData, Bytes<KEY>, Bytes<{ size_of::<SessionRecord>() }>>>,
-    sessions_fd: std::os::fd::OwnedFd,
+    /// Hints at free ports.
+    pub hints: Mapped<PortHints>,
+    sessions: MapData,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
-    endpoints_fd: std::os::fd::OwnedFd,
+    endpoints_fd: OwnedFd,
     remotes: Mutex<HashMap<MapData, Bytes<REMOTE>, u64>>,
     externals: Mutex<HashMap<MapData, Bytes<4>, u32>>,
     pool: Mutex<Array<MapData, Bytes<4>>>,
@@ -53,19 +55,22 @@ impl Maps {
             ebpf.take_map(name).ok_or_else(|| anyhow!("the XDP program has no map {name}"))
         };
         let ports = match take(maps::PORTS)? {
-            aya::maps::Map::Array(data) => PortTable::new(data)?,
+            Map::Array(data) => PortTable::new(data)?,
             _ => return Err(anyhow!("the port table is not an array")),
         };
-        let sessions = take(maps::SESSIONS)?;
-        let (sessions_fd, max_entries) = description(&sessions)?;
-        let endpoints = take(maps::ENDPOINTS)?;
-        let (endpoints_fd, _) = description(&endpoints)?;
+        let hints = match take(maps::HINTS)? {
+            Map::Array(data) => Mapped::new(data)?,
+            _ => return Err(anyhow!("the hints are not an array")),
+        };
+        let sessions = hash(take(maps::SESSIONS)?)?;
+        let endpoints = hash(take(maps::ENDPOINTS)?)?;
         Ok(Self {
             ports,
-            sessions: Mutex::new(sessions.try_into().context(maps::SESSIONS)?),
-            sessions_fd,
-            endpoints: Mutex::new(endpoints.try_into().context(maps::ENDPOINTS)?),
-            endpoints_fd,
+            hints,
+            max_sessions: sessions.info()?.max_entries() / 2,
+            sessions,
+            endpoints_fd: endpoints.fd().as_fd().try_clone_to_owned()?,
+            endpoints: Mutex::new(Map::HashMap(endpoints).try_into().context(maps::ENDPOINTS)?),
             remotes: Mutex::new(take(maps::REMOTES)?.try_into().context(maps::REMOTES)?),
             externals: Mutex::new(take(maps::EXTERNALS)?.try_into().context(maps::EXTERNALS)?),
             pool: Mutex::new(take(maps::POOL)?.try_into().context(maps::POOL)?),
@@ -74,7 +79,6 @@ impl Maps {
             settings: Mutex::new(take(maps::SETTINGS)?.try_into().context(maps::SETTINGS)?),
             counters: take(maps::COUNTERS)?.try_into().context(maps::COUNTERS)?,
             late_fragments: AtomicU64::new(0),
-            max_sessions: max_entries / 2,
         })
     }
 
@@ -120,12 +124,28 @@ impl Maps {
 
     /// Walks over the sessions.
     pub fn sessions(&self) -> Chunks<'_, SessionKey, SessionRecord> {
-        Chunks::new(self.sessions_fd.as_fd())
+        Chunks::new(self.sessions.fd().as_fd())
     }
 
-    /// Removes a session, if it is there.
-    pub fn remove_session(&self, key: &SessionKey) {
-        let _ = lock(&self.sessions).remove(&bytes(key));
+    /// Has the kernel walk over the sessions, if it can.
+    pub fn walker(&self, ebpf: &mut Ebpf) -> Option<Walker> {
+        let walker = Walker::load(ebpf, self.sessions.fd().as_fd());
+        if let Err(error) = &walker {
+            let error = format!("{error:#}");
+            tracing::info!(
+                error,
+                "the kernel cannot walk over sessions: sweeps cost twice as much"
+            );
+        }
+        walker.ok()
+    }
+
+    /// Removes sessions, and tells how many of them were there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_sessions(&self, keys: &[SessionKey]) -> Result<usize> {
+        Ok(batch::delete(self.sessions.fd().as_fd(), keys)?)
     }
 
     /// Walks over the endpoint index.
@@ -146,9 +166,12 @@ impl Maps {
         Ok(lock(&self.endpoints).insert(bytes::<_, ENDPOINT>(key), external.pack(), 0)?)
     }
 
-    /// Removes an internal endpoint from the index, if it is there.
-    pub fn remove_endpoint(&self, key: &EndpointKey) {
-        let _ = lock(&self.endpoints).remove(&bytes(key));
+    /// Removes internal endpoints from the index, and tells how many of them were there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn remove_endpoints(&self, keys: &[EndpointKey]) -> Result<usize> {
+        Ok(batch::delete(self.endpoints_fd.as_fd(), keys)?)
     }
 
     /// Lets a remote host in until a deadline.
@@ -198,6 +221,15 @@ impl Maps {
         Ok(())
     }
 
+    /// The first `len` external addresses of the pool.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn pool(&self, len: u16) -> Result<Vec<NetAddr>> {
+        let map = lock(&self.pool);
+        (0..u32::from(len)).map(|index| Ok(NetAddr::from_octets(map.get(&index, 0)?))).collect()
+    }
+
     /// The first external address that was ever stated, or the last one that replaced it.
     ///
     /// # Errors
@@ -238,10 +270,9 @@ fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
     bytemuck::cast(*value)
 }
 
-fn description(map: &aya::maps::Map) -> Result<(std::os::fd::OwnedFd, u32)> {
-    let aya::maps::Map::HashMap(data) = map else {
-        return Err(anyhow!("not a hash map"));
-    };
-    let fd: BorrowedFd<'_> = data.fd().as_fd();
-    Ok((fd.try_clone_to_owned()?, data.info()?.max_entries()))
+fn hash(map: Map) -> Result<MapData> {
+    match map {
+        Map::HashMap(data) => Ok(data),
+        _ => Err(anyhow!("not a hash map")),
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
 //! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
-//! `unsafe` of the daemon is in this folder: the memory-mapped port table, the batch system calls and
+//! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
 //! the registration of the log's descriptor.
 
 mod batch;
@@ -11,6 +11,7 @@ mod clock;
 mod follow;
 mod forwards;
 mod fragments;
+mod hints;
 mod inspect;
 mod maps;
 mod neighbours;
@@ -30,6 +31,7 @@ pub use clock::now;
 pub use forwards::Forwards;
 pub use inspect::Inspector;
 pub(crate) use offload::{Offloads, offloads};
+pub use port_table::{Mapped, PortTable};
 pub use sweep::Swept;
 pub use unload::unload;
 pub use view::{LinkView, SessionView};
@@ -81,6 +83,10 @@ pub struct DataPathConfig {
 struct Shared {
     maps: maps::Maps,
     interfaces: Mutex<Vec<Option<Interface>>>,
+    /// `None` where the kernel cannot walk over the sessions itself.
+    walker: Option<sweep::Walker>,
+    /// Told when sessions were made void all at once.
+    voided: Notify,
 }
 
 impl Shared {
@@ -167,6 +173,7 @@ impl DataPath {
         let mut filters = Filters::default();
         let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
+        let requests = hints::Requests::take(&mut ebpf)?;
         let maps = maps::Maps::take(&mut ebpf)?;
         maps.change_settings(|settings| {
             let old = *settings;
@@ -178,7 +185,9 @@ impl DataPath {
                 settings.connected = old.connected;
             }
         })?;
-        let shared = Arc::new(Shared { maps, interfaces: Mutex::default() });
+        let walker = maps.walker(&mut ebpf);
+        let shared =
+            Arc::new(Shared { maps, interfaces: Mutex::default(), walker, voided: Notify::new() });
         follow::refresh(&shared, &network).await?;
 
         let mut attacher = program::Attacher {
@@ -219,7 +228,8 @@ impl DataPath {
             Arc::clone(&routes_changed),
         )));
         tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
-        tasks.0.push(tokio::spawn(follow::sweep_regularly(Arc::clone(&shared))));
+        tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
+        tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared))));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }

@@ -5,16 +5,32 @@
 //! than two hours for an established connection. When the connection closes its own deadline moves
 //! nearer, but the packet path cannot know whether other sessions need the port. The sweep sees them
 //! all, so it moves the slot's hold to the latest deadline that is left.
+//!
+//! The kernel walks over the sessions itself ([`Walker`]); where it cannot, they are read and removed by
+//! thousands, each batch by one system call. Either way it locks one bucket of a map at a time, so
+//! packets, and others that read the maps meanwhile, wait for nothing longer. Memory: the buffers of a
+//! batch, 256 KiB for each external address, and 16 bytes for each port of an established connection.
 
-use super::{Shared, now};
+mod holds;
+mod rhythm;
+mod walker;
+
+use super::maps::Maps;
+use super::{Shared, hints, now};
 use anyhow::Result;
-use nat_common::ports::{PORTS, PortSlot, SlotState, slot_index};
-use nat_common::session::{
-    EndpointKey, ExternalEndpoint, SessionKey, SessionRecord, Side, control,
-};
+use holds::Holds;
+use nat_common::BootTime;
+use nat_common::hints::list_index;
+use nat_common::ports::{PortSlot, SlotState};
+use nat_common::session::{EndpointKey, ExternalEndpoint, SessionKey};
 use nat_common::settings::Settings;
+use nat_common::sweep::{Live, is_dead};
 use nat_common::time::NANOS_PER_SEC;
-use nat_common::{BootTime, Protocol};
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+pub(super) use rhythm::sweep_regularly;
+pub(super) use walker::Walker;
 
 /// Entries are left alone for this long after their end, so that a packet that is just reviving one
 /// does not lose it.
@@ -23,12 +39,23 @@ const GRACE: u64 = 2 * NANOS_PER_SEC;
 /// How much was given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// Session entries: two for each session.
+    /// Session entries that were looked at.
+    pub seen: usize,
+    /// Session entries that were removed: two for each session.
     pub sessions: usize,
     /// Internal endpoints that have no external port any more.
     pub endpoints: usize,
     /// External ports that are held for less long now.
     pub ports: usize,
+    /// What it has cost, time of a CPU.
+    pub cpu: Duration,
+}
+
+impl Swept {
+    /// Whether anything was given back.
+    pub const fn is_something(&self) -> bool {
+        self.sessions + self.endpoints + self.ports > 0
+    }
 }
 
 /// Removes expired sessions and endpoints from the maps, and lets go of ports.
@@ -36,51 +63,76 @@ pub struct Swept {
 /// # Errors
 /// When the kernel refuses.
 pub fn sweep(shared: &Shared) -> Result<Swept> {
+    let before = cpu_time();
     let maps = &shared.maps;
     let settings = maps.settings()?;
     let mut swept = Swept::default();
-    let mut holds = Holds::observe(maps.ports.slots(), &settings, now());
+    let pool = maps.pool(settings.pool_len)?;
+    let mut holds = Holds::observe(maps.ports.slots(), &pool, &settings, now());
     let past = BootTime(now().0.saturating_sub(GRACE));
 
-    let mut dead: Vec<SessionKey> = Vec::new();
-    let mut sessions = maps.sessions();
-    while let Some(chunk) = sessions.next_chunk()? {
-        for (key, record) in chunk {
-            if is_dead(record, &settings, past) {
-                dead.push(*key);
-            } else {
-                holds.needs(key, record);
-            }
+    let mut live = |live: &Live| holds.needs(live);
+    (swept.seen, swept.sessions) = match &shared.walker {
+        Some(walker) => {
+            let progress = walker.walk(past, &mut live)?;
+            (progress.seen as usize, progress.removed as usize)
         }
-        for key in dead.drain(..) {
-            maps.remove_session(&key);
-            swept.sessions += 1;
-        }
-    }
+        None => walk(maps, &settings, past, &mut live)?,
+    };
     swept.ports = holds.let_go(maps.ports.slots(), &settings, now());
 
+    let mut held = vec![0; maps.hints.slots().len()];
     let mut stale: Vec<EndpointKey> = Vec::new();
     let mut endpoints = maps.endpoints();
     while let Some(chunk) = endpoints.next_chunk()? {
         for (key, word) in chunk {
-            let slot = maps.ports.slot(ExternalEndpoint::unpack(*word).slot(key.protocol()));
+            let external = ExternalEndpoint::unpack(*word);
+            let slot = maps.ports.slot(external.slot(key.protocol()));
             if !slot.is_some_and(|slot| belongs_to(slot, key, past)) {
                 stale.push(*key);
+            } else if let Some(held) =
+                held.get_mut(list_index(u32::from(external.pool_index), key.protocol()) as usize)
+            {
+                *held += 1;
             }
         }
-        for key in stale.drain(..) {
-            maps.remove_endpoint(&key);
-            swept.endpoints += 1;
-        }
+        swept.endpoints += maps.remove_endpoints(&stale)?;
+        stale.clear();
     }
+    hints::refresh(shared, &settings, &held)?;
+    swept.cpu = cpu_time().saturating_sub(before);
     Ok(swept)
 }
 
-/// Whether a session can never count again. One that is bound to a forward may: see the packet path.
-fn is_dead(record: &SessionRecord, settings: &Settings, past: BootTime) -> bool {
-    let bound = record.control & control::BOUND_TO_FORWARD != 0;
-    let generation = record.control >> control::GENERATION_SHIFT;
-    record.deadline() <= past || (!bound && generation != u64::from(settings.nat_generation))
+/// Removes dead sessions and calls `each` for the others, from outside. Tells how many entries it has
+/// seen and removed.
+fn walk(
+    maps: &Maps,
+    settings: &Settings,
+    past: BootTime,
+    each: &mut dyn FnMut(&Live),
+) -> Result<(usize, usize)> {
+    let (mut seen, mut removed) = (0, 0);
+    let mut dead: Vec<SessionKey> = Vec::new();
+    let mut sessions = maps.sessions();
+    while let Some(chunk) = sessions.next_chunk()? {
+        for (key, record) in chunk {
+            seen += 1;
+            if is_dead(record, settings, past) {
+                dead.push(*key);
+            } else if let Some(live) = Live::of(key, record) {
+                each(&live);
+            }
+        }
+        removed += maps.remove_sessions(&dead)?;
+        dead.clear();
+    }
+    Ok((seen, removed))
+}
+
+/// What this thread has used of a CPU so far.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
 
 fn belongs_to(slot: &PortSlot, key: &EndpointKey, past: BootTime) -> bool {
@@ -91,126 +143,5 @@ fn belongs_to(slot: &PortSlot, key: &EndpointKey, past: BootTime) -> bool {
         }
         SlotState::Claiming => true,
         SlotState::Free => false,
-    }
-}
-
-/// The TCP ports that are held for longer than an opening connection would need, as they were before
-/// the walk over the sessions, and the latest deadline of the sessions of each port.
-struct Holds {
-    observed: Vec<(u16, BootTime)>,
-    needed: Vec<BootTime>,
-}
-
-impl Holds {
-    fn observe(slots: &[PortSlot], settings: &Settings, now: BootTime) -> Self {
-        let long = spare(settings, now);
-        let ports = (0..=u16::MAX).zip(tcp_slots(slots));
-        let held = ports.map(|(port, slot)| (port, slot.hold()));
-        Self {
-            observed: held.filter(|(_, hold)| *hold > long).collect(),
-            needed: vec![BootTime(0); PORTS as usize],
-        }
-    }
-
-    fn needs(&mut self, key: &SessionKey, record: &SessionRecord) {
-        // The half whose packets leave by the port.
-        if matches!(key.side(), Side::Lan)
-            && matches!(key.protocol(), Protocol::Tcp)
-            && let Some(needed) = self.needed.get_mut(usize::from(record.new_src_port.get()))
-        {
-            *needed = record.deadline().max(*needed);
-        }
-    }
-
-    /// Sessions that began during the walk may have been missed. One that is opening needs the port no
-    /// longer than `spare`; one that was established has moved the hold, which then is not the one
-    /// that was observed.
-    fn let_go(&self, slots: &[PortSlot], settings: &Settings, now: BootTime) -> usize {
-        let spare = spare(settings, now);
-        let slots: Vec<&PortSlot> = tcp_slots(slots).collect();
-        let shortened = self.observed.iter().filter(|(port, hold)| {
-            let port = usize::from(*port);
-            let needed = self.needed.get(port).copied().unwrap_or_default();
-            slots.get(port).is_some_and(|slot| slot.shorten(*hold, needed.max(spare)))
-        });
-        shortened.count()
-    }
-}
-
-/// The deadline of a connection that opens now, and a little more.
-fn spare(settings: &Settings, now: BootTime) -> BootTime {
-    settings.deadline(now, settings.timeout(Protocol::Tcp, false)).plus_secs(1)
-}
-
-/// The TCP slots of the first external address, by port.
-fn tcp_slots(slots: &[PortSlot]) -> impl Iterator<Item = &PortSlot> {
-    slots.iter().skip(slot_index(0, Protocol::Tcp, 0) as usize).take(PORTS as usize)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use bytemuck::Zeroable as _;
-    use nat_common::ports::{Endpoint, Owner};
-    use nat_common::{NetAddr, NetPort};
-
-    const NOW: BootTime = BootTime(1_000 * NANOS_PER_SEC);
-    const CLIENT: (NetAddr, NetPort) = (NetAddr::from_octets([10, 0, 0, 2]), NetPort::new(40_000));
-    const REMOTE: (NetAddr, NetPort) = (NetAddr::from_octets([192, 0, 2, 9]), NetPort::new(80));
-
-    fn held_for(seconds: u64) -> Vec<PortSlot> {
-        let slots: Vec<PortSlot> = (0..PORTS).map(|_| PortSlot::default()).collect();
-        let owner = Owner::new(Endpoint { addr: CLIENT.0, port: CLIENT.1 }, 0);
-        slots[5_000].claim(NOW, owner, NOW.plus_secs(seconds)).unwrap();
-        slots
-    }
-
-    fn session_until(deadline: BootTime) -> (SessionKey, SessionRecord) {
-        let key = SessionKey::new(Side::Lan, Protocol::Tcp, CLIENT, REMOTE);
-        let new_src_port = NetPort::new(5_000);
-        (key, SessionRecord { deadline: deadline.0, new_src_port, ..SessionRecord::zeroed() })
-    }
-
-    #[test]
-    fn the_port_of_a_closed_connection_is_let_go() {
-        let slots = held_for(7_905);
-        let settings = Settings::DEFAULT;
-        let mut holds = Holds::observe(&slots, &settings, NOW);
-        let (key, record) = session_until(NOW.plus_secs(30));
-        holds.needs(&key, &record);
-        assert_eq!(holds.let_go(&slots, &settings, NOW), 1);
-        assert_eq!(slots[5_000].hold(), spare(&settings, NOW));
-    }
-
-    #[test]
-    fn the_port_of_an_established_connection_is_kept_for_it() {
-        let slots = held_for(7_905);
-        let settings = Settings::DEFAULT;
-        let mut holds = Holds::observe(&slots, &settings, NOW);
-        let (key, record) = session_until(NOW.plus_secs(5_000));
-        holds.needs(&key, &record);
-        assert_eq!(holds.let_go(&slots, &settings, NOW), 1);
-        assert_eq!(slots[5_000].hold(), NOW.plus_secs(5_000));
-    }
-
-    #[test]
-    fn a_port_that_was_prolonged_during_the_walk_is_left_alone() {
-        let slots = held_for(7_905);
-        let settings = Settings::DEFAULT;
-        let holds = Holds::observe(&slots, &settings, NOW);
-        let client = Endpoint { addr: CLIENT.0, port: CLIENT.1 };
-        slots[5_000].extend(NOW, client, NOW.plus_secs(7_906)).unwrap();
-        assert_eq!(holds.let_go(&slots, &settings, NOW), 0);
-        assert_eq!(slots[5_000].hold(), NOW.plus_secs(7_906));
-    }
-
-    #[test]
-    fn a_session_bound_to_a_forward_is_swept_by_its_deadline_only() {
-        let (_, mut record) = session_until(NOW.plus_secs(9));
-        record.control = control::BOUND_TO_FORWARD;
-        assert!(!is_dead(&record, &Settings::DEFAULT, NOW));
-        assert!(is_dead(&record, &Settings::DEFAULT, NOW.plus_secs(9)));
-        record.control = 0;
-        assert!(is_dead(&record, &Settings::DEFAULT, NOW), "another generation");
     }
 }

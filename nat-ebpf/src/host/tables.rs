@@ -10,9 +10,10 @@ use crate::verdict::Route;
 use nat_common::atomic::Word64;
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
+use nat_common::hints::{PortHints, list_index};
 use nat_common::link::Link;
 use nat_common::maps::NOT_IN_POOL;
-use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
+use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS, slot_index};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -46,6 +47,8 @@ pub struct HostTables {
     sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
     slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
+    hints: RefCell<HashMap<u32, Rc<PortHints>>>,
+    hint_requests: Cell<u64>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
     released: RefCell<Vec<(FragmentKey, bool)>>,
@@ -67,6 +70,8 @@ impl HostTables {
             sessions: RefCell::default(),
             endpoints: RefCell::default(),
             slots: RefCell::default(),
+            hints: RefCell::default(),
+            hint_requests: Cell::new(0),
             remotes: RefCell::default(),
             fragments: RefCell::default(),
             released: RefCell::default(),
@@ -134,6 +139,29 @@ impl HostTables {
         }
     }
 
+    /// Lists free ports of a protocol, as the daemon does. Tells how many there are.
+    pub fn fill_hints(&self, protocol: Protocol) -> u32 {
+        let settings = self.settings.unwrap_or(Settings::DEFAULT);
+        (0..u32::from(settings.pool_len))
+            .map(|address| {
+                let slots = self.slots.borrow();
+                let is_free = |port| {
+                    let slot = slots.get(&slot_index(address, protocol, port));
+                    slot.is_none_or(|slot| slot.looks_free(self.clock))
+                };
+                let below = |bound| (u64::from(self.random()) * u64::from(bound) >> 32) as u32;
+                let mut hints = self.hints.borrow_mut();
+                let hints = hints.entry(list_index(address, protocol)).or_default();
+                hints.fill(settings.range(protocol), is_free, below)
+            })
+            .sum()
+    }
+
+    /// How often the packet path has asked for hints.
+    pub fn hint_requests(&self) -> u64 {
+        self.hint_requests.get()
+    }
+
     pub(super) fn set_endpoint(&self, key: EndpointKey, external: u64) {
         self.endpoints.borrow_mut().insert(key, Rc::new(Word64::new(external)));
     }
@@ -165,6 +193,7 @@ fn over() -> Session {
 impl Tables for HostTables {
     type Session = Rc<Session>;
     type Slot = Rc<PortSlot>;
+    type Hints = Rc<PortHints>;
     type Word = Rc<Word64>;
 
     fn now(&self) -> BootTime {
@@ -206,6 +235,14 @@ impl Tables for HostTables {
             return None;
         }
         Some(Rc::clone(self.slots.borrow_mut().entry(index).or_default()))
+    }
+
+    fn hints(&self, list: u32) -> Option<Rc<PortHints>> {
+        Some(Rc::clone(self.hints.borrow_mut().entry(list).or_default()))
+    }
+
+    fn ask_for_hints(&self, _list: u32) {
+        self.hint_requests.set(self.hint_requests.get() + 1);
     }
 
     fn endpoint(&self, key: &EndpointKey) -> Option<Rc<Word64>> {

@@ -18,6 +18,7 @@ use core::ptr::null_mut;
 use nat_common::atomic::Word64;
 use nat_common::counters::COUNTERS;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
+use nat_common::hints::PortHints;
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -77,6 +78,7 @@ impl Kernel {
 impl Tables for Kernel {
     type Session = &'static Session;
     type Slot = &'static PortSlot;
+    type Hints = &'static PortHints;
     type Word = &'static Word64;
 
     #[inline(always)]
@@ -116,6 +118,17 @@ impl Tables for Kernel {
     #[inline(always)]
     fn slot(&self, index: u32) -> Option<&'static PortSlot> {
         maps::PORTS.get(index)
+    }
+
+    #[inline(always)]
+    fn hints(&self, list: u32) -> Option<&'static PortHints> {
+        maps::HINTS.get(list)
+    }
+
+    #[inline(always)]
+    fn ask_for_hints(&self, list: u32) {
+        // Without room there are requests that wait to be read.
+        let _ = maps::HINT_REQUESTS.output::<u64>(u64::from(list), 0);
     }
 
     #[inline(always)]

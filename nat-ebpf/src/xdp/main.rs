@@ -10,6 +10,7 @@ mod fragments;
 mod kernel;
 mod maps;
 mod memory;
+mod sweep;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
 use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh, bpf_xdp_adjust_meta};

@@ -7,11 +7,14 @@ use nat_common::NetAddr;
 use nat_common::atomic::Word64;
 use nat_common::counters::CounterRecord;
 use nat_common::fragments::{BUDGET_PLACES, FragmentEntry, FragmentKey};
+use nat_common::hints::PortHints;
 use nat_common::link::{Link, MAX_LINKS};
 use nat_common::maps::MAX_POOL;
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
+use nat_common::protocol::Protocol;
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
+use nat_common::sweep::Progress;
 
 #[map]
 pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_entries(1024, 0);
@@ -22,6 +25,14 @@ pub(crate) static ENDPOINTS: HashMap<EndpointKey, Word64> = HashMap::with_max_en
 #[map]
 pub(crate) static PORTS: Array<PortSlot> =
     Array::with_max_entries(SLOTS_PER_ADDRESS, BPF_F_MMAPABLE);
+
+#[map]
+pub(crate) static HINTS: Array<PortHints> =
+    Array::with_max_entries(Protocol::COUNT, BPF_F_MMAPABLE);
+
+/// One request at a time for each list, so it holds them all.
+#[map]
+pub(crate) static HINT_REQUESTS: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
 
 #[map]
 pub(crate) static REMOTES: HashMap<RemoteKey, u64> = HashMap::with_max_entries(65_536, 0);
@@ -53,3 +64,6 @@ pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<CounterRecord> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub(crate) static SWEEP: Array<Progress> = Array::with_max_entries(1, 0);

@@ -64,6 +64,14 @@ impl Machine for HostMachine {
             Change::TakePort(protocol, port, owner, seconds) => {
                 free(tables.take_port(*protocol, *port, *owner, *seconds))?;
             }
+            Change::TakePorts(protocol, ports, but, owner, seconds) => {
+                for port in ports.clone().filter(|port| Some(*port) != *but) {
+                    free(tables.take_port(*protocol, port, *owner, *seconds))?;
+                }
+            }
+            Change::FillHints(protocol) => {
+                tables.fill_hints(*protocol);
+            }
             Change::FillSessions => tables.fill_sessions(),
             Change::FillEndpoints => tables.fill_endpoints(),
         }

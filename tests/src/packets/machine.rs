@@ -7,6 +7,7 @@ use nat_common::ports::Endpoint;
 use nat_common::settings::Settings;
 use nat_ebpf::host::Forward;
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 
 /// Session entries that fit: two for each session.
 pub const MAX_SESSION_ENTRIES: u32 = 256;
@@ -28,6 +29,10 @@ pub enum Change {
     OpenSocket(Protocol, Ipv4Addr, u16),
     /// Somebody has an external port, for so many seconds.
     TakePort(Protocol, u16, Endpoint, u64),
+    /// Somebody has all of these ports but one, for so many seconds.
+    TakePorts(Protocol, RangeInclusive<u16>, Option<u16>, Endpoint, u64),
+    /// The daemon lists free ports.
+    FillHints(Protocol),
     /// No further session fits.
     FillSessions,
     /// No further internal endpoint fits.

@@ -3,11 +3,13 @@
 use super::Router;
 use super::slot::{SLOT, Slot};
 use crate::packets::topology::{EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router_mac};
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use igd_control::datapath::Mapped;
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::FragmentKey;
+use nat_common::hints::{PortHints, list_index};
 use nat_common::link::Link;
 use nat_common::maps::{self, NOT_IN_POOL};
 use nat_common::ports::{Endpoint, slot_index};
@@ -39,6 +41,7 @@ pub(super) struct Maps {
     fragments: HashMap<MapData, Bytes<FRAGMENT_KEY>, [u64; 2]>,
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
+    hints: Mapped<PortHints>,
     counters: PerCpuArray<MapData, CounterRecord>,
     /// Slots that may hold something, beside those that sessions and endpoints name.
     used_slots: HashSet<u32>,
@@ -68,7 +71,9 @@ impl Maps {
         externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
         let mut pool: Array<_, Bytes<4>> = take(maps::POOL)?.try_into()?;
         pool.set(0, EXTERNAL.octets(), 0)?;
+        let aya::maps::Map::Array(hints) = take(maps::HINTS)? else { bail!("no array of hints") };
         Ok(Self {
+            hints: Mapped::new(hints)?,
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
@@ -83,6 +88,9 @@ impl Maps {
     /// Forgets everything but links, addresses and counters.
     pub(super) fn clear(&mut self) -> Result<()> {
         self.find_used_slots()?;
+        for hints in self.hints.slots() {
+            hints.fill(&Settings::DEFAULT.ports, |_| false, |_| 0);
+        }
         for slot in std::mem::take(&mut self.used_slots) {
             self.ports.set(slot, Slot::default().to_bytes(), 0)?;
         }
@@ -196,6 +204,20 @@ impl Maps {
         slot.hold(owner, now.plus_secs(seconds));
         self.ports.set(index, slot.to_bytes(), 0)?;
         self.used_slots.insert(index);
+        Ok(())
+    }
+
+    /// Lists free ports, as the daemon does.
+    pub(super) fn fill_hints(&mut self, protocol: Protocol) -> Result<()> {
+        let now = now()?;
+        let settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
+        let is_free = |port| {
+            let slot = self.ports.get(&slot_index(0, protocol, port), 0);
+            slot.is_ok_and(|slot| !Slot::from_bytes(slot).is_taken(now))
+        };
+        let hints = self.hints.slot(list_index(0, protocol)).context("no such list")?;
+        // Any choice will do.
+        hints.fill(settings.range(protocol), is_free, |below| below / 2);
         Ok(())
     }
 

@@ -198,6 +198,11 @@ impl Machine for KernelMachine<'_> {
             Change::TakePort(protocol, port, owner, seconds) => {
                 self.maps.take_port(*protocol, *port, *owner, *seconds)
             }
+            Change::TakePorts(protocol, ports, but, owner, seconds) => ports
+                .clone()
+                .filter(|port| Some(*port) != *but)
+                .try_for_each(|port| self.maps.take_port(*protocol, port, *owner, *seconds)),
+            Change::FillHints(protocol) => self.maps.fill_hints(*protocol),
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),
         }

@@ -39,7 +39,8 @@ impl Slot {
         self.lease > now.0 && !self.is_others(now, client)
     }
 
-    fn is_taken(self, now: BootTime) -> bool {
+    /// Whether it is held or leased.
+    pub(super) fn is_taken(self, now: BootTime) -> bool {
         self.hold >> 1 > now.0 || self.lease > now.0
     }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checksum;
+pub mod filter;
 pub mod frame;
 pub mod guard;
 pub mod halves;

@@ -1,10 +1,11 @@
 //! Opening a session for the first packet of a flow, or saying why there is none.
 //!
-//! It goes in three steps, which the packet's main function calls one after another rather than one
+//! It goes in four steps, which the packet's main function calls one after another rather than one
 //! within the other, because all functions on the way share a stack of 512 bytes: [`plan`] decides
 //! whether there will be a session and where it leads; [`Tables::external_endpoint`] finds the external
-//! port for a packet from the LAN; [`insert`] makes the session.
+//! port for a packet from the LAN; [`contact`] notes to whom it sends; [`insert`] makes the session.
 
+use crate::filter::{self, Pair};
 use crate::frame::Frame;
 use crate::halves::{Halves, Peer};
 use crate::mapping;
@@ -15,7 +16,7 @@ use crate::verdict::{Route, Step, Verdict, Way, fold, unfold};
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
 use nat_common::session::{Side, control};
-use nat_common::settings::Settings;
+use nat_common::settings::{Filtering, Settings};
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 
 /// The first packet of a flow, for which there is no session yet.
@@ -102,6 +103,15 @@ pub fn is_spoofed<T: Tables>(tables: &T, opening: &Opening<'_>) -> bool {
     tables.link(route.link()).is_some_and(|link| matches!(link.side(), Side::Lan))
 }
 
+/// Notes to whom a LAN client sends, before there is a session, and also when there will be none: of
+/// two clients that call each other, the second one to do so gets through. Then asks the filtering of
+/// a LAN client that is called from the LAN: it sees the caller by the external endpoint `source`,
+/// which was not known earlier. Tells the verdict when it is not let in, folded, else 0.
+#[inline(never)]
+pub fn contact<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64 {
+    fold(opening.contact(tables, mapping::peer(source)).map(|()| 0))
+}
+
 /// Makes the session that was planned. `source` is what the request of [`Opening::source_request`] was
 /// answered. Tells the verdict when there is no room, folded, else 0.
 #[inline(never)]
@@ -151,6 +161,41 @@ impl Opening<'_> {
         let route = route_to_lan(tables, flow.src.0, self.client.addr)?;
         self.check_opener()?;
         Ok(route)
+    }
+
+    #[inline(always)]
+    fn contact<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
+        let Opening { settings, now, flow, .. } = self;
+        let endpoint_independent =
+            matches!(settings.filtering(flow.protocol), Filtering::EndpointIndependent);
+        if endpoint_independent || matches!(self.side, Side::Wan) {
+            return Ok(());
+        }
+        let internal = Verdict::drop(Counter::DropInternal);
+        let slot = |external: Peer| {
+            let pool_index = tables.external_index(external.0)?;
+            Some(slot_index(pool_index, flow.protocol, external.1.get()))
+        };
+        let mut pair = Pair {
+            protocol: flow.protocol,
+            hairpin: self.hairpin,
+            slot: slot(source).ok_or(internal)?,
+            client: Endpoint { addr: flow.src.0, port: flow.src.1 },
+            remote: flow.dst,
+        };
+        filter::note(tables, settings, &pair, self.first_deadline());
+        // Port forwards have asked for themselves.
+        if !self.hairpin || self.until > BootTime(0) {
+            return Ok(());
+        }
+        pair.slot = slot(flow.dst).ok_or(internal)?;
+        pair.client = self.client;
+        pair.remote = source;
+        if filter::lets_in(tables, settings, *now, &pair) {
+            Ok(())
+        } else {
+            Err(Verdict::drop(Counter::DropFiltered))
+        }
     }
 
     #[inline(always)]
@@ -237,11 +282,20 @@ impl Opening<'_> {
             self.until = lease(tables, index, &slot, owner, flow.src.0);
             self.until > self.now
         } else {
-            // Endpoint-independent filtering (RFC 4787 REQ-8).
+            // A caller from the LAN is asked for in `contact`, once it is known as whom it is seen.
             owner.has(Owner::OPENED_INSIDE)
+                && (matches!(self.side, Side::Lan) || self.is_let_in(tables, index, owner))
         };
         self.client = owner.endpoint();
         if admitted { Ok(()) } else { Err(Verdict::drop(Counter::DropFiltered)) }
+    }
+
+    /// Whether the filtering of the owner of a slot lets a caller from outside in.
+    #[inline(always)]
+    fn is_let_in<T: Tables>(&self, tables: &T, slot: u32, owner: Owner) -> bool {
+        let Flow { protocol, src: remote, .. } = *self.flow;
+        let pair = Pair { protocol, hairpin: false, slot, client: owner.endpoint(), remote };
+        filter::lets_in(tables, self.settings, self.now, &pair)
     }
 
     /// A session is not opened while disconnected, nor by a reset.

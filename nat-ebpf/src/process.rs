@@ -63,6 +63,7 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
                 Some(request) => unfold(tables.external_endpoint(&request))?,
                 None => 0,
             };
+            unfold(open::contact(tables, &opening, source))?;
             unfold(open::insert(tables, &opening, source))?;
             tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?
         }

@@ -3,6 +3,7 @@
 use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -42,6 +43,8 @@ pub trait Tables {
     type Slot: Deref<Target = PortSlot>;
     /// A value of the endpoint index: a packed [`nat_common::session::ExternalEndpoint`].
     type Word: Deref<Target = Word64>;
+    /// A contact in its map.
+    type Contact: Deref<Target = Contact>;
 
     /// Now.
     fn now(&self) -> BootTime;
@@ -71,6 +74,14 @@ pub trait Tables {
     fn insert_endpoint(&self, key: &EndpointKey, external: u64) -> Result<(), InsertError>;
     /// Until when a port forward lets a remote host in.
     fn remote(&self, key: &RemoteKey) -> Option<BootTime>;
+
+    /// To whom the holder of an external port has sent.
+    fn contact(&self, key: &ContactKey) -> Option<Self::Contact>;
+    /// Inserts or replaces a contact.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`].
+    fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError>;
 
     /// The pool index of an external address; [`nat_common::maps::NOT_IN_POOL`] for the router's
     /// other addresses on the WAN; `None` for everybody else's.

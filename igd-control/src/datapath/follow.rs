@@ -111,7 +111,13 @@ pub(super) async fn sweep_regularly(shared: Arc<Shared>) {
         let swept = tokio::task::spawn_blocking(move || sweep::sweep(&shared)).await;
         match swept {
             Ok(Ok(swept)) if swept != sweep::Swept::default() => {
-                tracing::debug!(swept.sessions, swept.endpoints, swept.ports, "swept");
+                tracing::debug!(
+                    swept.sessions,
+                    swept.endpoints,
+                    swept.ports,
+                    swept.contacts,
+                    "swept"
+                );
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!(error = format!("{error:#}"), "cannot sweep"),

@@ -1,6 +1,7 @@
 //! The maps that the daemon shares with the XDP program, typed.
 
 use super::batch::Chunks;
+use super::contacts::Contacts;
 use super::port_table::PortTable;
 use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
@@ -25,6 +26,8 @@ const SETTINGS: usize = size_of::<Settings>();
 pub struct Maps {
     /// The port table.
     pub ports: PortTable,
+    /// To whom internal clients have sent.
+    pub contacts: Contacts,
     sessions: Mutex<HashMap<MapData, Bytes<KEY>, Bytes<{ size_of::<SessionRecord>() }>>>,
     sessions_fd: std::os::fd::OwnedFd,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
@@ -59,6 +62,7 @@ impl Maps {
         let (endpoints_fd, _) = description(&endpoints)?;
         Ok(Self {
             ports,
+            contacts: Contacts::new(take(maps::CONTACTS)?)?,
             sessions: Mutex::new(sessions.try_into().context(maps::SESSIONS)?),
             sessions_fd,
             endpoints: Mutex::new(endpoints.try_into().context(maps::ENDPOINTS)?),
@@ -228,7 +232,8 @@ fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
     bytemuck::cast(*value)
 }
 
-fn description(map: &aya::maps::Map) -> Result<(std::os::fd::OwnedFd, u32)> {
+/// A handle on a hash map for batched reading, and how many entries fit.
+pub(super) fn description(map: &aya::maps::Map) -> Result<(std::os::fd::OwnedFd, u32)> {
     let aya::maps::Map::HashMap(data) = map else {
         return Err(anyhow!("not a hash map"));
     };

@@ -7,6 +7,7 @@
 
 mod batch;
 mod clock;
+mod contacts;
 mod follow;
 mod forwards;
 mod inspect;
@@ -66,7 +67,7 @@ pub struct DataPathConfig {
     pub max_sessions: u32,
     /// How XDP programs are attached.
     pub xdp_mode: XdpMode,
-    /// Idle times and port preservation; the rest is filled in.
+    /// What the configuration says; the rest is filled in.
     pub settings: Settings,
 }
 
@@ -137,7 +138,11 @@ impl DataPath {
             }
         }
 
-        let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
+        let (mut ebpf, adopted) = program::load(
+            config.max_sessions,
+            contacts::wanted(&config.settings, config.max_sessions),
+            config.pin_dir.as_deref(),
+        )?;
         tasks.0.extend(follow::log(&mut ebpf));
         let maps = maps::Maps::take(&mut ebpf)?;
         if maps.max_sessions != config.max_sessions {
@@ -147,6 +152,7 @@ impl DataPath {
                 "the pinned session table keeps its size until `igd-control unload`"
             );
         }
+        maps.contacts.check(&config.settings)?;
         maps.change_settings(|settings| {
             let old = *settings;
             *settings = Settings { ports, ..config.settings };

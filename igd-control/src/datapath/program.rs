@@ -19,11 +19,12 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 10] = [
+const PINNED: [&str; 11] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
     maps::REMOTES,
+    maps::CONTACTS,
     maps::EXTERNALS,
     maps::POOL,
     maps::LINKS,
@@ -49,7 +50,7 @@ pub(super) fn layout_name() -> String {
 ///
 /// # Errors
 /// When the directory is not on a BPF file system, holds another layout, or the kernel refuses the maps.
-pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
+pub fn load(max_sessions: u32, max_contacts: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
     }
@@ -60,7 +61,8 @@ pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     loader
         .override_global(aya_log::LEVEL, &level, false)
         .map_max_entries(maps::SESSIONS, max_sessions.saturating_mul(2))
-        .map_max_entries(maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS));
+        .map_max_entries(maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS))
+        .map_max_entries(maps::CONTACTS, max_contacts);
     if let Some(folder) = &folder {
         for name in PINNED {
             loader.map_pin_path(name, folder.join(name));

@@ -29,6 +29,8 @@ pub struct Swept {
     pub endpoints: usize,
     /// External ports that are held for less long now.
     pub ports: usize,
+    /// Contacts of internal clients.
+    pub contacts: usize,
 }
 
 /// Removes expired sessions and endpoints from the maps, and lets go of ports.
@@ -73,6 +75,7 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
             swept.endpoints += 1;
         }
     }
+    swept.contacts = maps.contacts.sweep(past)?;
     Ok(swept)
 }
 

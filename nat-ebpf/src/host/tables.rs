@@ -6,6 +6,7 @@ use crate::mapping;
 use crate::tables::{EndpointRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::link::Link;
 use nat_common::maps::NOT_IN_POOL;
@@ -24,6 +25,8 @@ pub struct Capacity {
     pub sessions: usize,
     /// Internal endpoints.
     pub endpoints: usize,
+    /// Contacts.
+    pub contacts: usize,
 }
 
 /// Maps, clock, random numbers, routes and counters in memory.
@@ -44,6 +47,7 @@ pub struct HostTables {
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
     slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
+    contacts: RefCell<HashMap<ContactKey, Rc<Contact>>>,
     counters: RefCell<CounterRecord>,
 }
 
@@ -53,7 +57,11 @@ impl HostTables {
         Self {
             settings: Some(Settings::DEFAULT),
             network,
-            capacity: Capacity { sessions: usize::MAX, endpoints: usize::MAX },
+            capacity: Capacity {
+                sessions: usize::MAX,
+                endpoints: usize::MAX,
+                contacts: usize::MAX,
+            },
             pool: Vec::new(),
             other_externals: Vec::new(),
             ingress: 0,
@@ -63,6 +71,7 @@ impl HostTables {
             endpoints: RefCell::default(),
             slots: RefCell::default(),
             remotes: RefCell::default(),
+            contacts: RefCell::default(),
             counters: RefCell::new([0; COUNTERS]),
         }
     }
@@ -116,6 +125,16 @@ impl HostTables {
         }
     }
 
+    /// Fills what room there is for contacts.
+    pub fn fill_contacts(&self) {
+        let mut contacts = self.contacts.borrow_mut();
+        let free = self.capacity.contacts.saturating_sub(contacts.len());
+        for slot in (0..u32::MAX).take(free) {
+            let key = ContactKey::new(slot, NetAddr::UNSPECIFIED, NetPort(0));
+            contacts.insert(key, Rc::new(Contact::new(0, BootTime(0))));
+        }
+    }
+
     pub(super) fn set_endpoint(&self, key: EndpointKey, external: u64) {
         self.endpoints.borrow_mut().insert(key, Rc::new(Word64::new(external)));
     }
@@ -148,6 +167,7 @@ impl Tables for HostTables {
     type Session = Rc<Session>;
     type Slot = Rc<PortSlot>;
     type Word = Rc<Word64>;
+    type Contact = Rc<Contact>;
 
     fn now(&self) -> BootTime {
         self.clock
@@ -208,6 +228,19 @@ impl Tables for HostTables {
 
     fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
         self.remotes.borrow().get(key).copied()
+    }
+
+    fn contact(&self, key: &ContactKey) -> Option<Rc<Contact>> {
+        self.contacts.borrow().get(key).cloned()
+    }
+
+    fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError> {
+        let mut contacts = self.contacts.borrow_mut();
+        if !contacts.contains_key(key) && contacts.len() >= self.capacity.contacts {
+            return Err(InsertError::Full);
+        }
+        contacts.insert(*key, Rc::new(contact));
+        Ok(())
     }
 
     fn external_index(&self, addr: NetAddr) -> Option<u32> {

@@ -15,6 +15,7 @@ use core::ffi::c_void;
 use core::mem::{size_of, size_of_val, zeroed};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::COUNTERS;
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
@@ -75,6 +76,7 @@ impl Tables for Kernel {
     type Session = &'static Session;
     type Slot = &'static PortSlot;
     type Word = &'static Word64;
+    type Contact = &'static Contact;
 
     #[inline(always)]
     fn now(&self) -> BootTime {
@@ -134,6 +136,17 @@ impl Tables for Kernel {
     fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
         // SAFETY: see the note on the impl.
         unsafe { maps::REMOTES.get(key) }.map(|deadline| BootTime(*deadline))
+    }
+
+    #[inline(always)]
+    fn contact(&self, key: &ContactKey) -> Option<&'static Contact> {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::CONTACTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError> {
+        maps::CONTACTS.insert(key, &contact, 0).map_err(|_| InsertError::Full)
     }
 
     #[inline(always)]

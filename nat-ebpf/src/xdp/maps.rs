@@ -5,9 +5,10 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use nat_common::NetAddr;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::CounterRecord;
 use nat_common::link::{Link, MAX_LINKS};
-use nat_common::maps::MAX_POOL;
+use nat_common::maps::{MAX_POOL, NO_CONTACTS};
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
@@ -24,6 +25,10 @@ pub(crate) static PORTS: Array<PortSlot> =
 
 #[map]
 pub(crate) static REMOTES: HashMap<RemoteKey, u64> = HashMap::with_max_entries(65_536, 0);
+
+#[map]
+pub(crate) static CONTACTS: HashMap<ContactKey, Contact> =
+    HashMap::with_max_entries(NO_CONTACTS, 0);
 
 #[map]
 pub(crate) static EXTERNALS: HashMap<NetAddr, u32> = HashMap::with_max_entries(2 * MAX_POOL, 0);

@@ -3,15 +3,19 @@
 //!
 //! Which port a new mapping gets is left to the pipeline, within rules that are checked.
 
+mod filter;
 mod ports;
 mod tcp;
 mod track;
 
+use filter::{Filter, Pair};
 use nat_ebpf::host::packet::{Body, Packet, Peer, flags, protocol};
 use ports::{PortTable, Range};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use tcp::Connection;
+
+pub use filter::{Mode, Modes};
 
 /// Sixteenths of a second.
 pub type Ticks = u64;
@@ -95,6 +99,7 @@ pub struct Reference {
     addresses: Addresses,
     timeouts: Timeouts,
     halves: HashMap<Key, Half>,
+    filter: Filter,
 }
 
 /// What a new session is to be.
@@ -107,7 +112,7 @@ struct Opening {
 }
 
 impl Reference {
-    pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16)) -> Self {
+    pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16), modes: Modes) -> Self {
         Self {
             now: 0,
             connected: true,
@@ -117,6 +122,7 @@ impl Reference {
             addresses,
             timeouts,
             halves: HashMap::new(),
+            filter: Filter::new(modes),
         }
     }
 
@@ -139,7 +145,11 @@ impl Reference {
         };
         if !self.is_live(&key) {
             match self.plan(key, packet) {
-                Ok(opening) => self.open(&opening, packet, observed)?,
+                Ok(opening) => {
+                    if let Some(fate) = self.open(&opening, packet, observed)? {
+                        return Ok(fate);
+                    }
+                }
                 Err(fate) => return Ok(fate),
             }
         }
@@ -194,20 +204,22 @@ impl Reference {
             let until = held.lets_in(remote);
             opening.lease = Some(until);
             if until > self.now { Ok(()) } else { Err(Fate::Drop) }
-        } else if held.opened_inside {
-            Ok(())
         } else {
-            Err(Fate::Drop)
+            let Key { side, protocol, src: other, .. } = opening.key;
+            let pair = Pair { protocol, port, holder: held.owner, other, hairpin: false };
+            // Who calls from the LAN is known once he has a port.
+            let let_in = side == Side::Lan || self.lets_in(&pair);
+            if held.opened_inside && let_in { Ok(()) } else { Err(Fate::Drop) }
         }
     }
 
-    /// Makes both halves of a session.
+    /// Makes both halves of a session, or tells why not.
     fn open(
         &mut self,
         opening: &Opening,
         packet: &Packet,
         observed: Option<u16>,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Fate>, String> {
         let Key { side, protocol, src, dst } = opening.key;
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;
@@ -219,6 +231,17 @@ impl Reference {
         } else {
             src
         };
+        let hairpin = side == Side::Lan && opening.called.is_some();
+        if side == Side::Lan {
+            let port = opener_seen.1;
+            self.meets(&Pair { protocol, port, holder: src, other: dst, hairpin }, deadline);
+        }
+        if let (true, Some(holder), None) = (hairpin, opening.called, opening.lease) {
+            let pair = Pair { protocol, port: dst.1, holder, other: opener_seen, hairpin };
+            if !self.lets_in(&pair) {
+                return Ok(Some(Fate::Drop));
+            }
+        }
         if let (true, Some(lease)) = (bound, opening.lease) {
             deadline = deadline.min(lease);
         }
@@ -227,7 +250,6 @@ impl Reference {
         {
             return Err(format!("port {} is not {called:?}'s any more", dst.1));
         }
-        let hairpin = side == Side::Lan && opening.called.is_some();
         let opened_outside = side == Side::Wan;
         let called = opening.called.unwrap_or(dst);
         let called_side = if opening.called.is_some() { Side::Lan } else { Side::Wan };
@@ -253,7 +275,7 @@ impl Reference {
             Half { new_src: dst, new_dst: src, other: opening.key, answering: true, ..half };
         self.halves.insert(answer, answering);
         self.halves.insert(opening.key, half);
-        Ok(())
+        Ok(None)
     }
 
     /// Sends a packet of a session on.

@@ -107,5 +107,9 @@ impl Reference {
         if let (true, Some(other)) = (held, other) {
             self.halves.insert(half.other, changed(other));
         }
+        self.stays_in_contact(key, &changed(half));
+        if let (true, Some(other)) = (half.hairpin, other) {
+            self.stays_in_contact(&half.other, &changed(other));
+        }
     }
 }

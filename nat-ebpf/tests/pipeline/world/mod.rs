@@ -1,9 +1,11 @@
 //! The pipeline and the reference side by side, and what happens to them.
 
 mod event;
+mod rules;
 mod topology;
 
 pub use event::{Event, event};
+pub use rules::{Rules, rules};
 
 use crate::reference::{Fate, Reference, SECOND, Side};
 use event::PortPick;
@@ -30,10 +32,12 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, rules: Rules) -> Self {
+        let Rules { modes } = rules;
+        let range = topology::PORTS;
         Self {
-            tables: topology::tables(seed),
-            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, topology::PORTS),
+            tables: topology::tables(seed, &rules),
+            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes),
             sent: Vec::new(),
             forwards: Vec::new(),
         }

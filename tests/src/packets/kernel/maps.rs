@@ -6,6 +6,7 @@ use crate::packets::topology::{EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
+use nat_common::contact::{ContactKey, ContactRecord};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::link::Link;
 use nat_common::maps::{self, NOT_IN_POOL};
@@ -26,6 +27,8 @@ const SESSION_KEY: usize = size_of::<SessionKey>();
 const SESSION: usize = size_of::<SessionRecord>();
 const ENDPOINT_KEY: usize = size_of::<EndpointKey>();
 const REMOTE_KEY: usize = size_of::<RemoteKey>();
+const CONTACT_KEY: usize = size_of::<ContactKey>();
+const CONTACT: usize = size_of::<ContactRecord>();
 const SETTINGS: usize = size_of::<Settings>();
 
 /// The maps that change from row to row.
@@ -33,6 +36,7 @@ pub(super) struct Maps {
     sessions: HashMap<MapData, Bytes<SESSION_KEY>, Bytes<SESSION>>,
     endpoints: HashMap<MapData, Bytes<ENDPOINT_KEY>, u64>,
     remotes: HashMap<MapData, Bytes<REMOTE_KEY>, u64>,
+    contacts: HashMap<MapData, Bytes<CONTACT_KEY>, Bytes<CONTACT>>,
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     counters: PerCpuArray<MapData, CounterRecord>,
@@ -68,6 +72,7 @@ impl Maps {
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
+            contacts: take(maps::CONTACTS)?.try_into()?,
             ports: take(maps::PORTS)?.try_into()?,
             settings: take(maps::SETTINGS)?.try_into()?,
             counters: take(maps::COUNTERS)?.try_into()?,
@@ -89,6 +94,9 @@ impl Maps {
         }
         for key in self.remotes.keys().collect::<Result<Vec<_>, _>>()? {
             self.remotes.remove(&key)?;
+        }
+        for key in self.contacts.keys().collect::<Result<Vec<_>, _>>()? {
+            self.contacts.remove(&key)?;
         }
         Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
     }
@@ -126,6 +134,11 @@ impl Maps {
         }
         for (key, until) in self.remotes.iter().collect::<Result<Vec<_>, _>>()? {
             self.remotes.insert(key, until.saturating_sub(nanos), 0)?;
+        }
+        for (key, record) in self.contacts.iter().collect::<Result<Vec<_>, _>>()? {
+            let mut record: ContactRecord = bytemuck::pod_read_unaligned(&record);
+            record.deadline = record.deadline.saturating_sub(nanos);
+            self.contacts.insert(key, bytemuck::cast::<_, Bytes<CONTACT>>(record), 0)?;
         }
         Ok(())
     }
@@ -205,6 +218,14 @@ impl Maps {
             let addr = NetAddr::from(Ipv4Addr::from_bits(number));
             let key = EndpointKey::new(Protocol::Udp, addr, NetPort(0));
             self.endpoints.insert(bytemuck::cast::<_, Bytes<_>>(key), 0, 0)
+        })
+    }
+
+    /// Fills what room there is for contacts.
+    pub(super) fn fill_contacts(&mut self) -> Result<()> {
+        fill(|number| {
+            let key = ContactKey::new(number, NetAddr::UNSPECIFIED, NetPort(0));
+            self.contacts.insert(bytemuck::cast::<_, Bytes<_>>(key), [0; CONTACT], 0)
         })
     }
 

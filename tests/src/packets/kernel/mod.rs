@@ -17,7 +17,7 @@ use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
-use nat_common::maps::{ENDPOINTS, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::maps::{CONTACTS, ENDPOINTS, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
 use nat_common::session::Side;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -66,6 +66,7 @@ impl<'a> KernelMachine<'a> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .map_max_entries(CONTACTS, super::machine::MAX_CONTACTS)
             .load(&object)
             .context("the kernel does not take the XDP program's maps")?;
         for name in [PROGRAM_LAN, PROGRAM_WAN] {
@@ -135,6 +136,7 @@ impl Machine for KernelMachine<'_> {
             }
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),
+            Change::FillContacts => self.maps.fill_contacts(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod expiry;
 mod filtering;
+mod filtering_modes;
 mod forwards;
 mod hairpin;
 mod icmp_errors;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Row> {
         translation::rows(),
         mapping::rows(),
         filtering::rows(),
+        filtering_modes::rows(),
         forwards::rows(),
         hairpin::rows(),
         icmp_errors::rows(),

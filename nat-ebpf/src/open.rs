@@ -123,6 +123,9 @@ impl Opening<'_> {
     #[inline(always)]
     fn plan_outwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
         let flow = self.flow;
+        if flow.is_answer() {
+            return Err(unasked(tables, flow));
+        }
         if flow.src.0.is_no_source() {
             return Err(Verdict::drop(Counter::DropMalformed));
         }
@@ -132,11 +135,7 @@ impl Opening<'_> {
         let route = match tables.external_index(flow.dst.0) {
             None => route_to_wan(tables, flow.src.0, flow.dst.0)?,
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
-            // The router itself answers a ping to its own address.
-            Some(_) if matches!(flow.protocol, Protocol::Icmp) => {
-                return Err(Verdict::pass(Counter::PassLocal));
-            }
-            // A LAN client calls another one by the external address (RFC 4787 REQ-9).
+            // A LAN client calls another one by the external address (RFC 4787 REQ-9, RFC 5508 REQ-7).
             Some(pool_index) => {
                 self.admit(tables, pool_index)?;
                 self.hairpin = true;
@@ -188,11 +187,14 @@ impl Opening<'_> {
         if !self.hairpin || self.until > BootTime(0) {
             return Ok(());
         }
-        pair.slot = slot(flow.dst).ok_or(internal)?;
+        let is_query = self.is_hairpinned_query();
+        pair.slot = slot((flow.dst.0, self.called_port())).ok_or(internal)?;
         pair.client = self.client;
-        pair.remote = source;
+        pair.remote = (source.0, if is_query { NetPort(0) } else { source.1 });
         if filter::lets_in(tables, settings, *now, &pair) {
             Ok(())
+        } else if is_query {
+            Err(Verdict::pass(Counter::PassLocal))
         } else {
             Err(Verdict::drop(Counter::DropFiltered))
         }
@@ -203,7 +205,13 @@ impl Opening<'_> {
         let flow = self.flow;
         let from_outside = matches!(self.side, Side::Wan);
         let calls_client = from_outside || self.hairpin;
-        let (called, called_side) = if calls_client {
+        let (called, called_side) = if self.is_hairpinned_query() {
+            // In the answer the caller's identifier alone names the session.
+            if source.1 == NetPort(0) {
+                return Err(Verdict::pass(Counter::PassLocal));
+            }
+            ((self.client.addr, NetPort(0)), Side::Lan)
+        } else if calls_client {
             ((self.client.addr, self.client.port), Side::Lan)
         } else {
             (flow.dst, Side::Wan)
@@ -225,7 +233,7 @@ impl Opening<'_> {
             generation: self.settings.nat_generation,
             deadline: self.first_deadline(),
         };
-        if calls_client {
+        if calls_client && !self.is_hairpinned_query() {
             unfold(self.hold_called(tables, &mut halves))?;
         }
         halves.insert(tables)
@@ -260,7 +268,7 @@ impl Opening<'_> {
     #[inline(always)]
     fn admit<T: Tables>(&mut self, tables: &T, pool_index: u32) -> Step<()> {
         let flow = self.flow;
-        let port = flow.dst.1.get();
+        let port = self.called_port().get();
         let index = slot_index(pool_index, flow.protocol, port);
         let slot = tables.slot(index).ok_or(Verdict::drop(Counter::DropInternal))?;
         // Ports outside the NAT's own range are the kernel's to give away, forwarded or not.
@@ -275,6 +283,12 @@ impl Opening<'_> {
                 Verdict::drop(Counter::DropUnmapped)
             });
         };
+        // A client's own identifier is no name of another: the router answers pings to its addresses.
+        // Hosts that use one identifier for all their pings are many.
+        let from_lan = matches!(self.side, Side::Lan);
+        if from_lan && flow.is_query() && owner.endpoint().addr == flow.src.0 {
+            return Err(Verdict::pass(Counter::PassLocal));
+        }
         if shared && tables.local_socket(flow.protocol, flow.dst, flow.src) {
             return Err(Verdict::pass(Counter::PassLocal));
         }
@@ -288,6 +302,19 @@ impl Opening<'_> {
         };
         self.client = owner.endpoint();
         if admitted { Ok(()) } else { Err(Verdict::drop(Counter::DropFiltered)) }
+    }
+
+    /// The external port that is called. A query has one identifier only, which is the called one's
+    /// as well as the caller's.
+    #[inline(always)]
+    fn called_port(&self) -> NetPort {
+        if self.flow.is_query() { self.flow.src.1 } else { self.flow.dst.1 }
+    }
+
+    /// Whether a LAN client pings another one (RFC 5508 REQ-7).
+    #[inline(always)]
+    const fn is_hairpinned_query(&self) -> bool {
+        self.hairpin && matches!(self.flow.protocol, Protocol::Icmp)
     }
 
     /// Whether the filtering of the owner of a slot lets a caller from outside in.
@@ -314,6 +341,18 @@ impl Opening<'_> {
     fn first_deadline(&self) -> BootTime {
         let timeout = self.settings.timeout(self.flow.protocol, false);
         self.settings.deadline(self.now, timeout)
+    }
+}
+
+/// What becomes of a LAN client's answer to a ping that nobody has sent by way of the NAT.
+#[inline(always)]
+fn unasked<T: Tables>(tables: &T, flow: &Flow) -> Verdict {
+    if tables.external_index(flow.dst.0).is_some() {
+        return Verdict::pass(Counter::PassLocal);
+    }
+    match route_to_wan(tables, flow.src.0, flow.dst.0) {
+        Err(verdict) => verdict,
+        Ok(_) => Verdict::drop(Counter::DropIcmp),
     }
 }
 

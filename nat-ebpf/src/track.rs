@@ -75,7 +75,8 @@ pub fn follow<T: Tables>(
         let reopens = flow.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN && is_over(old);
         state = if reopens { bits } else { old | bits };
     }
-    let from_client = matches!(key.side(), Side::Lan);
+    // An answered query of another client is kept alive by who asks.
+    let from_client = matches!(key.side(), Side::Lan) && !flow.is_answer();
     if state == old && !from_client {
         return;
     }
@@ -90,6 +91,13 @@ pub fn follow<T: Tables>(
             keep_contacts(tables, settings, now, key, session);
         }
     }
+}
+
+/// Whether a session is of ICMP queries. Of a hairpinned one only who asks needs an external identifier:
+/// that of the other client was a name to be called by, and stands in none of the packets.
+#[inline(always)]
+const fn is_query(key: &SessionKey) -> bool {
+    matches!(key.protocol(), Protocol::Icmp)
 }
 
 /// What an internal client of a session stands on.
@@ -222,7 +230,7 @@ impl Update {
         }
         // First the ports, then the session: a live session's port is never free.
         let mut held = self.hold(tables, &base, deadline);
-        if bits & control::HAIRPIN != 0 {
+        if bits & control::HAIRPIN != 0 && !is_query(key) {
             held &= Base::of(tables, &base.other, &other)
                 .is_some_and(|theirs| self.hold(tables, &theirs, deadline));
         }
@@ -261,7 +269,7 @@ fn keep_contacts<T: Tables>(
     session: &Session,
 ) {
     keep_contact(tables, settings, now, key, session);
-    if session.control.get() & control::HAIRPIN != 0 {
+    if session.control.get() & control::HAIRPIN != 0 && !is_query(key) {
         let other = session.reverse_key(Side::Lan, key.protocol());
         if let Some(session) = tables.session(&other) {
             keep_contact(tables, settings, now, &other, &session);

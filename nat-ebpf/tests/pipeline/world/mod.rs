@@ -12,7 +12,7 @@ use event::PortPick;
 use nat_common::ports::Endpoint;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::{NetAddr, NetPort, Protocol};
-use nat_ebpf::host::packet::{Packet, Peer, icmp, protocol};
+use nat_ebpf::host::packet::{Body, Packet, Peer, icmp, protocol};
 use nat_ebpf::host::{Forward, HostFrame, HostTables};
 use nat_ebpf::{Decision, Tables, process};
 use std::collections::HashMap;
@@ -76,7 +76,8 @@ impl World {
             }
             _ => return None,
         };
-        Some((link, addressed(link, shape.packet(link == WAN, src, dst))))
+        let answers = link == WAN || matches!(event, Event::Answer { to, .. } if self.asks(*to));
+        Some((link, addressed(link, shape.packet(answers, src, dst))))
     }
 
     /// An ICMP error about a packet that was sent, with so many bytes of it.
@@ -84,6 +85,14 @@ impl World {
         let (link, packet) = self.sent(about)?;
         let error = Packet::icmp_error(packet.dst, packet.src, icmp::UNREACHABLE, packet, len);
         Some((*link, addressed(*link, error)))
+    }
+
+    /// Whether a packet that was sent is a ping.
+    fn asks(&self, number: usize) -> bool {
+        let ping = |(_, packet): &(u8, Packet)| {
+            matches!(packet.body, Body::Icmp { kind: icmp::ECHO_REQUEST, .. })
+        };
+        self.sent(number).is_some_and(ping)
     }
 
     fn sent(&self, number: usize) -> Option<&(u8, Packet)> {

@@ -5,6 +5,7 @@ mod filtering;
 mod filtering_modes;
 mod forwards;
 mod hairpin;
+mod hairpin_icmp;
 mod icmp_errors;
 mod limits;
 mod malformed;
@@ -27,6 +28,7 @@ pub fn all() -> Vec<Row> {
         filtering_modes::rows(),
         forwards::rows(),
         hairpin::rows(),
+        hairpin_icmp::rows(),
         icmp_errors::rows(),
         expiry::rows(),
         passing::rows(),

@@ -8,6 +8,7 @@
 
 pub mod addr;
 pub mod atomic;
+pub mod contact;
 pub mod counters;
 pub mod fragments;
 pub mod hints;

@@ -12,6 +12,8 @@ pub const ENDPOINTS: &str = "ENDPOINTS";
 pub const PORTS: &str = "PORTS";
 /// Hash: [`crate::session::RemoteKey`] to the lease's deadline (boot time, nanoseconds).
 pub const REMOTES: &str = "REMOTES";
+/// Hash: [`crate::contact::ContactKey`] to [`crate::contact::Contact`].
+pub const CONTACTS: &str = "CONTACTS";
 /// Hash: external or other own address on the WAN to its index in the pool, or [`NOT_IN_POOL`].
 pub const EXTERNALS: &str = "EXTERNALS";
 /// Array: index in the pool to external address.
@@ -42,6 +44,9 @@ pub const SWEEP: &str = "SWEEP";
 /// Value in [`EXTERNALS`] of an address that is the router's own but not the NAT's.
 pub const NOT_IN_POOL: u32 = u32::MAX;
 
+/// Entries of [`CONTACTS`] where all filtering is endpoint-independent and nobody asks for them.
+pub const NO_CONTACTS: u32 = 16;
+
 /// Most external addresses that a pool can hold.
 pub const MAX_POOL: u32 = 256;
 
@@ -59,6 +64,7 @@ pub const PROGRAM_SWEEP: &str = "sweep_sessions";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contact::{Contact, ContactKey};
     use crate::session::{EndpointKey, RemoteKey, Session, SessionKey};
     use crate::{link::Link, ports::PortSlot, settings::Settings};
 
@@ -72,12 +78,14 @@ mod tests {
             size_of::<EndpointKey>(),
             size_of::<PortSlot>(),
             size_of::<RemoteKey>(),
+            size_of::<ContactKey>(),
+            size_of::<Contact>(),
             size_of::<Link>(),
             size_of::<Settings>(),
             size_of::<crate::fragments::FragmentKey>(),
             size_of::<crate::fragments::FragmentEntry>(),
             crate::counters::COUNTERS,
         ];
-        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 16, 96, 12, 16, 42]));
+        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 12, 16, 16, 96, 12, 16, 42]));
     }
 }

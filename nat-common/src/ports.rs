@@ -66,6 +66,12 @@ impl Owner {
         }
     }
 
+    /// The word itself.
+    #[inline(always)]
+    pub const fn word(self) -> u64 {
+        self.0
+    }
+
     /// Whether all of `flags` are set.
     #[inline(always)]
     pub const fn has(self, flags: u64) -> bool {

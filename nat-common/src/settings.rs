@@ -139,13 +139,8 @@ impl Settings {
     /// The filtering of a protocol.
     #[inline(always)]
     pub const fn filtering(&self, protocol: Protocol) -> Filtering {
-        let [tcp, udp, icmp, _] = self.filtering;
-        let filtering = match protocol {
-            Protocol::Tcp => tcp,
-            Protocol::Udp => udp,
-            Protocol::Icmp => icmp,
-        };
-        match filtering {
+        // A shift and no index: the compiler knows that one is in bounds, the verifier does not.
+        match (u32::from_le_bytes(self.filtering) >> (8 * protocol as u32)) as u8 {
             0 => Filtering::EndpointIndependent,
             1 => Filtering::AddressDependent,
             _ => Filtering::AddressAndPortDependent,
@@ -159,6 +154,19 @@ impl Settings {
             Protocol::Icmp => &self.identifiers,
             _ => &self.ports,
         }
+    }
+
+    /// Sets the filtering of a protocol.
+    pub fn set_filtering(&mut self, protocol: Protocol, filtering: Filtering) {
+        if let Some(mode) = self.filtering.get_mut(protocol as usize) {
+            *mode = filtering as u8;
+        }
+    }
+
+    /// Whether some protocol's filtering asks to whom a client has sent.
+    pub fn needs_contacts(&self) -> bool {
+        let needs = |protocol| self.filtering(protocol) != Filtering::EndpointIndependent;
+        Protocol::ALL.into_iter().any(needs)
     }
 
     /// Idle time of a session of `protocol`.
@@ -208,6 +216,16 @@ mod tests {
                 assert!(range.contains(range.pick(random)), "{random}");
             }
         }
+    }
+
+    #[test]
+    fn each_protocol_has_a_filtering_of_its_own() {
+        let filtering = [0, 1, 2, 0];
+        let settings = Settings { filtering, ..Settings::DEFAULT };
+        assert_eq!(settings.filtering(Protocol::Tcp), Filtering::EndpointIndependent);
+        assert_eq!(settings.filtering(Protocol::Udp), Filtering::AddressDependent);
+        assert_eq!(settings.filtering(Protocol::Icmp), Filtering::AddressAndPortDependent);
+        assert!(settings.needs_contacts() && !Settings::DEFAULT.needs_contacts());
     }
 
     #[test]

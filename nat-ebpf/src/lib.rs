@@ -12,6 +12,7 @@
 
 pub mod checksum;
 pub mod egress;
+pub mod filter;
 pub mod fragments;
 pub mod frame;
 pub mod halves;

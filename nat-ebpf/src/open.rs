@@ -1,10 +1,11 @@
 //! Opening a session for the first packet of a flow, or saying why there is none.
 //!
-//! It goes in three steps, which the packet's main function calls one after another rather than one
+//! It goes in four steps, which the packet's main function calls one after another rather than one
 //! within the other, because all functions on the way share a stack of 512 bytes: [`plan`] decides
 //! whether there will be a session and where it leads; [`Tables::external_endpoint`] finds the external
-//! port for a packet from the LAN; [`insert`] makes the session.
+//! port for a packet from the LAN; [`contact`] notes to whom it sends; [`insert`] makes the session.
 
+use crate::filter::{self, Pair};
 use crate::frame::Frame;
 use crate::halves::{Halves, Peer};
 use crate::mapping;
@@ -15,7 +16,7 @@ use crate::verdict::{Route, Step, Verdict, Way, fold, unfold};
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
 use nat_common::session::{Side, control};
-use nat_common::settings::Settings;
+use nat_common::settings::{Filtering, Settings};
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 
 /// The first packet of a flow, for which there is no session yet.
@@ -102,6 +103,15 @@ pub fn is_spoofed<T: Tables>(tables: &T, opening: &Opening<'_>) -> bool {
     tables.link(route.link()).is_some_and(|link| matches!(link.side(), Side::Lan))
 }
 
+/// Notes to whom a LAN client sends, before there is a session, and also when there will be none: of
+/// two clients that call each other, the second one to do so gets through. Then asks the filtering of
+/// a LAN client that is called from the LAN: it sees the caller by the external endpoint `source`,
+/// which was not known earlier. Tells the verdict when it is not let in, folded, else 0.
+#[inline(never)]
+pub fn contact<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64 {
+    fold(opening.contact(tables, mapping::peer(source)).map(|()| 0))
+}
+
 /// Makes the session that was planned. `source` is what the request of [`Opening::source_request`] was
 /// answered. Tells the verdict when there is no room, folded, else 0.
 #[inline(never)]
@@ -113,6 +123,9 @@ impl Opening<'_> {
     #[inline(always)]
     fn plan_outwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
         let flow = self.flow;
+        if flow.is_answer() {
+            return Err(unasked(tables, flow));
+        }
         if flow.src.0.is_no_source() {
             return Err(Verdict::drop(Counter::DropMalformed));
         }
@@ -122,11 +135,7 @@ impl Opening<'_> {
         let route = match tables.external_index(flow.dst.0) {
             None => route_to_wan(tables, flow.src.0, flow.dst.0)?,
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
-            // The router itself answers a ping to its own address.
-            Some(_) if matches!(flow.protocol, Protocol::Icmp) => {
-                return Err(Verdict::pass(Counter::PassLocal));
-            }
-            // A LAN client calls another one by the external address (RFC 4787 REQ-9).
+            // A LAN client calls another one by the external address (RFC 4787 REQ-9, RFC 5508 REQ-7).
             Some(pool_index) => {
                 self.admit(tables, pool_index)?;
                 self.hairpin = true;
@@ -154,11 +163,55 @@ impl Opening<'_> {
     }
 
     #[inline(always)]
+    fn contact<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
+        let Opening { settings, now, flow, .. } = self;
+        let endpoint_independent =
+            matches!(settings.filtering(flow.protocol), Filtering::EndpointIndependent);
+        if endpoint_independent || matches!(self.side, Side::Wan) {
+            return Ok(());
+        }
+        let internal = Verdict::drop(Counter::DropInternal);
+        let slot = |external: Peer| {
+            let pool_index = tables.external_index(external.0)?;
+            Some(slot_index(pool_index, flow.protocol, external.1.get()))
+        };
+        let mut pair = Pair {
+            protocol: flow.protocol,
+            hairpin: self.hairpin,
+            slot: slot(source).ok_or(internal)?,
+            client: Endpoint { addr: flow.src.0, port: flow.src.1 },
+            remote: flow.dst,
+        };
+        filter::note(tables, settings, &pair, self.first_deadline());
+        // Port forwards have asked for themselves.
+        if !self.hairpin || self.until > BootTime(0) {
+            return Ok(());
+        }
+        let is_query = self.is_hairpinned_query();
+        pair.slot = slot((flow.dst.0, self.called_port())).ok_or(internal)?;
+        pair.client = self.client;
+        pair.remote = (source.0, if is_query { NetPort(0) } else { source.1 });
+        if filter::lets_in(tables, settings, *now, &pair) {
+            Ok(())
+        } else if is_query {
+            Err(Verdict::pass(Counter::PassLocal))
+        } else {
+            Err(Verdict::drop(Counter::DropFiltered))
+        }
+    }
+
+    #[inline(always)]
     fn insert<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
         let flow = self.flow;
         let from_outside = matches!(self.side, Side::Wan);
         let calls_client = from_outside || self.hairpin;
-        let (called, called_side) = if calls_client {
+        let (called, called_side) = if self.is_hairpinned_query() {
+            // In the answer the caller's identifier alone names the session.
+            if source.1 == NetPort(0) {
+                return Err(Verdict::pass(Counter::PassLocal));
+            }
+            ((self.client.addr, NetPort(0)), Side::Lan)
+        } else if calls_client {
             ((self.client.addr, self.client.port), Side::Lan)
         } else {
             (flow.dst, Side::Wan)
@@ -180,7 +233,7 @@ impl Opening<'_> {
             generation: self.settings.nat_generation,
             deadline: self.first_deadline(),
         };
-        if calls_client {
+        if calls_client && !self.is_hairpinned_query() {
             unfold(self.hold_called(tables, &mut halves))?;
         }
         halves.insert(tables)
@@ -215,7 +268,7 @@ impl Opening<'_> {
     #[inline(always)]
     fn admit<T: Tables>(&mut self, tables: &T, pool_index: u32) -> Step<()> {
         let flow = self.flow;
-        let port = flow.dst.1.get();
+        let port = self.called_port().get();
         let index = slot_index(pool_index, flow.protocol, port);
         let slot = tables.slot(index).ok_or(Verdict::drop(Counter::DropInternal))?;
         // Ports outside the NAT's own range are the kernel's to give away, forwarded or not.
@@ -230,6 +283,12 @@ impl Opening<'_> {
                 Verdict::drop(Counter::DropUnmapped)
             });
         };
+        // A client's own identifier is no name of another: the router answers pings to its addresses.
+        // Hosts that use one identifier for all their pings are many.
+        let from_lan = matches!(self.side, Side::Lan);
+        if from_lan && flow.is_query() && owner.endpoint().addr == flow.src.0 {
+            return Err(Verdict::pass(Counter::PassLocal));
+        }
         if shared && tables.local_socket(flow.protocol, flow.dst, flow.src) {
             return Err(Verdict::pass(Counter::PassLocal));
         }
@@ -237,11 +296,33 @@ impl Opening<'_> {
             self.until = lease(tables, index, &slot, owner, flow.src.0);
             self.until > self.now
         } else {
-            // Endpoint-independent filtering (RFC 4787 REQ-8).
+            // A caller from the LAN is asked for in `contact`, once it is known as whom it is seen.
             owner.has(Owner::OPENED_INSIDE)
+                && (matches!(self.side, Side::Lan) || self.is_let_in(tables, index, owner))
         };
         self.client = owner.endpoint();
         if admitted { Ok(()) } else { Err(Verdict::drop(Counter::DropFiltered)) }
+    }
+
+    /// The external port that is called. A query has one identifier only, which is the called one's
+    /// as well as the caller's.
+    #[inline(always)]
+    fn called_port(&self) -> NetPort {
+        if self.flow.is_query() { self.flow.src.1 } else { self.flow.dst.1 }
+    }
+
+    /// Whether a LAN client pings another one (RFC 5508 REQ-7).
+    #[inline(always)]
+    const fn is_hairpinned_query(&self) -> bool {
+        self.hairpin && matches!(self.flow.protocol, Protocol::Icmp)
+    }
+
+    /// Whether the filtering of the owner of a slot lets a caller from outside in.
+    #[inline(always)]
+    fn is_let_in<T: Tables>(&self, tables: &T, slot: u32, owner: Owner) -> bool {
+        let Flow { protocol, src: remote, .. } = *self.flow;
+        let pair = Pair { protocol, hairpin: false, slot, client: owner.endpoint(), remote };
+        filter::lets_in(tables, self.settings, self.now, &pair)
     }
 
     /// A session is not opened while disconnected, nor by a reset.
@@ -260,6 +341,18 @@ impl Opening<'_> {
     fn first_deadline(&self) -> BootTime {
         let timeout = self.settings.timeout(self.flow.protocol, false);
         self.settings.deadline(self.now, timeout)
+    }
+}
+
+/// What becomes of a LAN client's answer to a ping that nobody has sent by way of the NAT.
+#[inline(always)]
+fn unasked<T: Tables>(tables: &T, flow: &Flow) -> Verdict {
+    if tables.external_index(flow.dst.0).is_some() {
+        return Verdict::pass(Counter::PassLocal);
+    }
+    match route_to_wan(tables, flow.src.0, flow.dst.0) {
+        Err(verdict) => verdict,
+        Ok(_) => Verdict::drop(Counter::DropIcmp),
     }
 }
 

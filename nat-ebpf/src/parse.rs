@@ -121,7 +121,7 @@ pub enum NoFlow {
     Fragment,
     /// A protocol that is not translated.
     Protocol,
-    /// An ICMP message other than the query (from the LAN) or the answer (from the WAN).
+    /// An ICMP message other than the query (from the LAN) or the answer.
     Icmp,
     /// Truncated or contradictory.
     Malformed,
@@ -141,6 +141,18 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Whether it is the answer to an ICMP query.
+    #[inline(always)]
+    pub const fn is_answer(&self) -> bool {
+        matches!(self.protocol, Protocol::Icmp) && self.dst.1.0 != 0
+    }
+
+    /// Whether it is an ICMP query.
+    #[inline(always)]
+    pub const fn is_query(&self) -> bool {
+        matches!(self.protocol, Protocol::Icmp) && self.dst.1.0 == 0
+    }
+
     /// The key of its session.
     #[inline(always)]
     pub const fn key(&self, side: Side) -> SessionKey {
@@ -221,6 +233,8 @@ pub fn flow<F: Frame>(frame: &mut F, ip: &Ip, side: Side) -> Result<Flow, NoFlow
             let [kind, code] = words[0].to_ne_bytes();
             match (side, kind, code) {
                 (Side::Lan, icmp::ECHO_REQUEST, 0) => (words[2], 0, 0),
+                // Of a hairpinned query, which never has identifier 0: that would look like a query.
+                (Side::Lan, icmp::ECHO_REPLY, 0) if words[2] != 0 => (0, words[2], 0),
                 (Side::Wan, icmp::ECHO_REPLY, 0) => (0, words[2], 0),
                 _ if ip.is_fragment() => return Err(NoFlow::Fragment),
                 _ => return Err(NoFlow::Icmp),

@@ -97,6 +97,7 @@ fn open<F: Frame, T: Tables>(
         Some(request) => unfold(tables.external_endpoint(&request))?,
         None => 0,
     };
+    unfold(open::contact(tables, &opening, source))?;
     unfold(open::insert(tables, &opening, source))?;
     Ok(route)
 }

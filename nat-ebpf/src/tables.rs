@@ -4,6 +4,7 @@ use crate::frame::Frame;
 use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
 use nat_common::link::Link;
@@ -47,6 +48,8 @@ pub trait Tables {
     type Hints: Deref<Target = PortHints>;
     /// A value of the endpoint index: a packed [`nat_common::session::ExternalEndpoint`].
     type Word: Deref<Target = Word64>;
+    /// A contact in its map.
+    type Contact: Deref<Target = Contact>;
 
     /// Now.
     fn now(&self) -> BootTime;
@@ -96,6 +99,14 @@ pub trait Tables {
     /// Tells the daemon that the first fragment has come: those that it keeps are to be sent through
     /// here again or, with `forget`, thrown away, since the kernel has got them all.
     fn release_fragments(&self, key: &FragmentKey, forget: bool);
+
+    /// To whom the holder of an external port has sent.
+    fn contact(&self, key: &ContactKey) -> Option<Self::Contact>;
+    /// Inserts or replaces a contact.
+    ///
+    /// # Errors
+    /// [`InsertError::Full`].
+    fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError>;
 
     /// The pool index of an external address; [`nat_common::maps::NOT_IN_POOL`] for the router's
     /// other addresses on the WAN; `None` for everybody else's.

@@ -5,12 +5,13 @@
 //! side has sent its FIN, somebody has reset. That covers every valid opening, simultaneous open
 //! included (RFC 5382 REQ-2). Only an opening SYN on a connection that is over starts anew.
 
+use crate::filter::{self, Pair};
 use crate::parse::{Flow, tcp};
 use crate::tables::Tables;
 use nat_common::ports::{Endpoint, Owner, PortSlot, SlotState, slot_index};
 use nat_common::session::{RemoteKey, Session, SessionKey, Side, control};
-use nat_common::settings::Settings;
-use nat_common::{BootTime, NetAddr, Protocol};
+use nat_common::settings::{Filtering, Settings};
+use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 
 /// Whether a session still counts at `now`. An expired or voided one does not, swept or not.
 #[inline(always)]
@@ -74,7 +75,8 @@ pub fn follow<T: Tables>(
         let reopens = flow.flags & (tcp::SYN | tcp::ACK | tcp::RST) == tcp::SYN && is_over(old);
         state = if reopens { bits } else { old | bits };
     }
-    let from_client = matches!(key.side(), Side::Lan);
+    // An answered query of another client is kept alive by who asks.
+    let from_client = matches!(key.side(), Side::Lan) && !flow.is_answer();
     if state == old && !from_client {
         return;
     }
@@ -85,7 +87,17 @@ pub fn follow<T: Tables>(
     if state != old || stale {
         let update = Update { now, state_changed: state != old, state, deadline };
         update.apply(tables, key, session);
+        if !matches!(settings.filtering(flow.protocol), Filtering::EndpointIndependent) {
+            keep_contacts(tables, settings, now, key, session);
+        }
     }
+}
+
+/// Whether a session is of ICMP queries. Of a hairpinned one only who asks needs an external identifier:
+/// that of the other client was a name to be called by, and stands in none of the packets.
+#[inline(always)]
+const fn is_query(key: &SessionKey) -> bool {
+    matches!(key.protocol(), Protocol::Icmp)
 }
 
 /// What an internal client of a session stands on.
@@ -218,7 +230,7 @@ impl Update {
         }
         // First the ports, then the session: a live session's port is never free.
         let mut held = self.hold(tables, &base, deadline);
-        if bits & control::HAIRPIN != 0 {
+        if bits & control::HAIRPIN != 0 && !is_query(key) {
             held &= Base::of(tables, &base.other, &other)
                 .is_some_and(|theirs| self.hold(tables, &theirs, deadline));
         }
@@ -244,6 +256,69 @@ impl Update {
             half.control.set_bits(self.state);
         }
     }
+}
+
+/// Has the contacts of a session's internal clients last as long as the session does now. They last as
+/// long as it did before anyhow, so that they do at every moment.
+#[inline(never)]
+fn keep_contacts<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    now: BootTime,
+    key: &SessionKey,
+    session: &Session,
+) {
+    keep_contact(tables, settings, now, key, session);
+    if session.control.get() & control::HAIRPIN != 0 && !is_query(key) {
+        let other = session.reverse_key(Side::Lan, key.protocol());
+        if let Some(session) = tables.session(&other) {
+            keep_contact(tables, settings, now, &other, &session);
+        }
+    }
+}
+
+/// The same for the client of one half.
+///
+/// Answers make no contact: those to callers whom a port forward has let in must not open the port for
+/// them beyond its lease.
+#[inline(never)]
+fn keep_contact<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    now: BootTime,
+    key: &SessionKey,
+    session: &Session,
+) {
+    let until = BootTime(session.deadline.get());
+    let Some(base) = Base::of(tables, key, session) else { return };
+    if until <= now {
+        return;
+    }
+    let bits = session.control.get();
+    let hairpin = bits & control::HAIRPIN != 0;
+    let pair = Pair {
+        protocol: key.protocol(),
+        hairpin,
+        slot: base.index,
+        client: base.client,
+        remote: outer_end(key),
+    };
+    let answers = if hairpin { control::TOWARDS_INSIDE } else { control::OPENED_OUTSIDE };
+    if bits & answers == 0 {
+        filter::note(tables, settings, &pair, until);
+    } else {
+        filter::prolong(tables, settings, now, &pair, until);
+    }
+}
+
+/// The end of a packet that is not the internal client. Chosen by a mask: of a branch the compiler
+/// makes one load from one of two addresses, by arithmetic that the verifier forbids.
+#[inline(always)]
+fn outer_end(key: &SessionKey) -> (NetAddr, NetPort) {
+    let src = (key.side() as u16).wrapping_neg();
+    let choose = |of_src: u16, of_dst: u16| (of_src & src) | (of_dst & !src);
+    let addr = [choose(key.src.0[0], key.dst.0[0]), choose(key.src.0[1], key.dst.0[1])];
+    (NetAddr(addr), NetPort(choose(key.src_port.0, key.dst_port.0)))
 }
 
 /// Until when the port forward of a slot, if there is one, lets `remote` in; `BootTime(0)`: not at all.

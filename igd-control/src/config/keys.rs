@@ -61,6 +61,23 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "nat",
+        "filtering-udp",
+        "\"endpoint-independent\"",
+        "Who may send to a UDP port that a LAN client uses, beside those whom a port forward lets in: \
+         \"endpoint-independent\" (everybody; best for calls and games), \"address-dependent\" (hosts \
+         to which the client has sent from it) or \"address-and-port-dependent\" (only the ports of \
+         those hosts that it has sent to) (RFC 4787 REQ-8). The two strict ones take another 24 MiB \
+         for 262144 sessions; from the first to them: `igd-control unload` first.",
+    ),
+    key("nat", "filtering-tcp", "\"endpoint-independent\"", "The same for TCP (RFC 5382 REQ-3)."),
+    key(
+        "nat",
+        "filtering-icmp",
+        "\"endpoint-independent\"",
+        "The same for the identifiers of ICMP queries: who may answer them.",
+    ),
+    key(
+        "nat",
         "udp-timeout",
         "300",
         "Seconds after which an idle UDP session ends; at least 120 (RFC 4787 REQ-5).",

@@ -4,12 +4,14 @@
 //! made from that table, and a test holds it against the structs here.
 
 mod check;
+mod filtering;
 mod keys;
 
+pub use filtering::Filtering;
 pub use keys::{KEYS, Key, default_file, docs_page};
 
 use crate::{datapath::XdpMode, igd, mapping::Limits};
-use nat_common::{settings::Settings, time::NANOS_PER_SEC};
+use nat_common::{Protocol, settings::Settings, time::NANOS_PER_SEC};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -51,6 +53,12 @@ pub struct Nat {
     pub max_sessions: u32,
     /// Keep the internal port outside when it is free.
     pub preserve_ports: bool,
+    /// Who may send to a mapped UDP port.
+    pub filtering_udp: Filtering,
+    /// Who may send to a mapped TCP port.
+    pub filtering_tcp: Filtering,
+    /// Who may answer a mapped ICMP query identifier.
+    pub filtering_icmp: Filtering,
     /// Idle time of a UDP session.
     pub udp_timeout: u32,
     /// Idle time of an established TCP connection.
@@ -144,6 +152,9 @@ impl Default for Nat {
         Self {
             max_sessions: 262_144,
             preserve_ports: true,
+            filtering_udp: Filtering::default(),
+            filtering_tcp: Filtering::default(),
+            filtering_icmp: Filtering::default(),
             udp_timeout: 300,
             tcp_established_timeout: 7_440,
             tcp_transitory_timeout: 240,
@@ -185,7 +196,7 @@ impl Nat {
     /// What the packet path is told.
     pub fn settings(&self) -> Settings {
         let nanos = |seconds: u32| u64::from(seconds) * NANOS_PER_SEC;
-        Settings {
+        let mut settings = Settings {
             udp_timeout: nanos(self.udp_timeout),
             icmp_timeout: nanos(self.icmp_timeout),
             tcp_established_timeout: nanos(self.tcp_established_timeout),
@@ -193,7 +204,11 @@ impl Nat {
             preserve_ports: u16::from(self.preserve_ports),
             mss: self.mss_clamp.limit(),
             ..Settings::DEFAULT
-        }
+        };
+        settings.set_filtering(Protocol::Udp, self.filtering_udp.into());
+        settings.set_filtering(Protocol::Tcp, self.filtering_tcp.into());
+        settings.set_filtering(Protocol::Icmp, self.filtering_icmp.into());
+        settings
     }
 }
 

@@ -133,6 +133,19 @@ fn seconds_reach_the_packet_path_as_nanoseconds() {
 }
 
 #[test]
+fn filtering_reaches_the_packet_path_for_each_protocol() {
+    use nat_common::{Protocol, settings::Filtering as Mode};
+    let text = "[nat]\nfiltering-udp = \"address-dependent\"\n\
+                filtering-icmp = \"address-and-port-dependent\"\n";
+    let settings = Config::parse("edge.toml", text).unwrap().nat.settings();
+    assert_eq!(settings.filtering(Protocol::Udp), Mode::AddressDependent);
+    assert_eq!(settings.filtering(Protocol::Tcp), Mode::EndpointIndependent);
+    assert_eq!(settings.filtering(Protocol::Icmp), Mode::AddressAndPortDependent);
+    let message = error("[nat]\nfiltering-udp = \"symmetric\"\n");
+    assert!(message.starts_with("edge.toml:2: nat.filtering-udp: unknown variant"), "{message}");
+}
+
+#[test]
 fn an_empty_pin_directory_pins_nothing() {
     let mut daemon = Daemon::default();
     assert_eq!(daemon.pin_dir(), Some(Path::new("/sys/fs/bpf/igd-control")));

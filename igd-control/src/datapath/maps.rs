@@ -1,6 +1,7 @@
 //! The maps that the daemon shares with the XDP program, typed.
 
 use super::batch::{self, Chunks};
+use super::contacts::Contacts;
 use super::port_table::{Mapped, PortTable};
 use super::sweep::Walker;
 use anyhow::{Context as _, Result, anyhow};
@@ -29,6 +30,8 @@ pub struct Maps {
     pub ports: PortTable,
     /// Hints at free ports.
     pub hints: Mapped<PortHints>,
+    /// To whom internal clients have sent.
+    pub contacts: Contacts,
     sessions: MapData,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
     endpoints_fd: OwnedFd,
@@ -67,6 +70,7 @@ impl Maps {
         Ok(Self {
             ports,
             hints,
+            contacts: Contacts::new(hash(take(maps::CONTACTS)?)?)?,
             max_sessions: sessions.info()?.max_entries() / 2,
             sessions,
             endpoints_fd: endpoints.fd().as_fd().try_clone_to_owned()?,

@@ -8,6 +8,7 @@
 mod batch;
 mod classifiers;
 mod clock;
+mod contacts;
 mod follow;
 mod forwards;
 mod fragments;
@@ -75,7 +76,7 @@ pub struct DataPathConfig {
     pub max_sessions: u32,
     /// How XDP programs are attached.
     pub xdp_mode: XdpMode,
-    /// Idle times and port preservation; the rest is filled in.
+    /// What the configuration says; the rest is filled in.
     pub settings: Settings,
 }
 
@@ -171,10 +172,15 @@ impl DataPath {
             );
         }
         let mut filters = Filters::default();
-        let (mut ebpf, adopted) = program::load(config.max_sessions, config.pin_dir.as_deref())?;
+        let (mut ebpf, adopted) = program::load(
+            config.max_sessions,
+            contacts::wanted(&config.settings, config.max_sessions),
+            config.pin_dir.as_deref(),
+        )?;
         tasks.0.extend(follow::log(&mut ebpf));
         let requests = hints::Requests::take(&mut ebpf)?;
         let maps = maps::Maps::take(&mut ebpf)?;
+        maps.contacts.check(&config.settings)?;
         maps.change_settings(|settings| {
             let old = *settings;
             *settings = Settings { ports, ..config.settings };

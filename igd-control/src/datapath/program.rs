@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 11] = [
+const PINNED: [&str; 12] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
     maps::REMOTES,
     maps::FRAGMENTS,
+    maps::CONTACTS,
     maps::EXTERNALS,
     maps::POOL,
     maps::LINKS,
@@ -52,7 +53,7 @@ pub(super) fn layout_name() -> String {
 /// # Errors
 /// When the directory is not on a BPF file system, holds what cannot be adopted, or the kernel refuses
 /// the maps.
-pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
+pub fn load(max_sessions: u32, max_contacts: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
     }
@@ -60,6 +61,7 @@ pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     let sizes = [
         (maps::SESSIONS, max_sessions.saturating_mul(2)),
         (maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS)),
+        (maps::CONTACTS, max_contacts),
     ];
     let folder = pin_dir.map(layout_folder).transpose()?;
     if let (Some(pin_dir), Some(folder)) = (pin_dir, &folder) {

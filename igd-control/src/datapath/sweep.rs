@@ -47,6 +47,8 @@ pub struct Swept {
     pub endpoints: usize,
     /// External ports that are held for less long now.
     pub ports: usize,
+    /// Contacts of internal clients.
+    pub contacts: usize,
     /// What it has cost, time of a CPU.
     pub cpu: Duration,
 }
@@ -54,7 +56,7 @@ pub struct Swept {
 impl Swept {
     /// Whether anything was given back.
     pub const fn is_something(&self) -> bool {
-        self.sessions + self.endpoints + self.ports > 0
+        self.sessions + self.endpoints + self.ports + self.contacts > 0
     }
 }
 
@@ -99,6 +101,7 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
         swept.endpoints += maps.remove_endpoints(&stale)?;
         stale.clear();
     }
+    swept.contacts = maps.contacts.sweep(past)?;
     hints::refresh(shared, &settings, &held)?;
     swept.cpu = cpu_time().saturating_sub(before);
     Ok(swept)

@@ -2,6 +2,7 @@
 
 use super::Finding;
 use nat_common::{
+    contact::{Contact, ContactKey},
     ports::{PortSlot, SLOTS_PER_ADDRESS},
     session::{EndpointKey, RemoteKey, Session, SessionKey},
 };
@@ -26,6 +27,17 @@ pub(super) struct Memory {
     pub(super) pinned: bool,
 }
 
+/// What the tables are made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tables {
+    /// Most sessions.
+    pub(super) max_sessions: u32,
+    /// External addresses.
+    pub(super) addresses: u32,
+    /// Whether some filtering asks for contacts.
+    pub(super) contacts: bool,
+}
+
 impl Memory {
     /// Looks at this machine.
     pub(super) fn gather(pinned: bool) -> Self {
@@ -33,10 +45,11 @@ impl Memory {
         Self { available: available(&text), pinned }
     }
 
-    /// Judges it for as many sessions and external addresses.
-    pub(super) fn finding(&self, max_sessions: u32, addresses: u32) -> Finding {
-        let needed = needed(max_sessions, addresses);
-        let tables = format!("{} MiB for {max_sessions} sessions", needed.div_ceil(MIB));
+    /// Judges it for the configured tables.
+    pub(super) fn finding(&self, tables: Tables) -> Finding {
+        let Tables { max_sessions, .. } = tables;
+        let needed = needed(tables);
+        let size = format!("{} MiB for {max_sessions} sessions", needed.div_ceil(MIB));
         if self.pinned {
             return Finding::ok("memory", "the tables are pinned and stay as large as they are");
         }
@@ -45,15 +58,15 @@ impl Memory {
         };
         let there = format!("{} MiB are available", available / MIB);
         if needed <= available / 2 {
-            return Finding::ok("memory", format!("{tables}; {there}"));
+            return Finding::ok("memory", format!("{size}; {there}"));
         }
-        let fitting = fitting(available / 2, addresses);
+        let fitting = fitting(available / 2, tables);
         let mend = format!("# in the configuration file, [nat]: max-sessions = {fitting}");
         if needed > available {
-            let detail = format!("the tables need {tables}, but only {there}");
+            let detail = format!("the tables need {size}, but only {there}");
             return Finding::failure("memory", detail).mend(mend);
         }
-        let detail = format!("the tables need {tables}, more than half of the memory: {there}");
+        let detail = format!("the tables need {size}, more than half of the memory: {there}");
         Finding::warning("memory", detail).mend(mend)
     }
 }
@@ -65,24 +78,32 @@ pub(super) fn available(meminfo: &str) -> Option<u64> {
 }
 
 /// What the kernel takes for the maps, bytes.
-pub(super) fn needed(max_sessions: u32, addresses: u32) -> u64 {
+pub(super) fn needed(tables: Tables) -> u64 {
+    let Tables { max_sessions, addresses, contacts } = tables;
     let slots = u64::from(SLOTS_PER_ADDRESS) * u64::from(addresses);
     let sessions = hash::<SessionKey, Session>(2 * u64::from(max_sessions));
     let endpoints = hash::<EndpointKey, u64>(slots.min(u64::from(max_sessions)));
     let remotes = hash::<RemoteKey, u64>(REMOTES);
-    sessions + endpoints + remotes + slots * size_of::<PortSlot>() as u64
+    let contacts = if contacts { u64::from(max_sessions) } else { 0 };
+    let contacts = hash::<ContactKey, Contact>(contacts);
+    sessions + endpoints + remotes + contacts + slots * size_of::<PortSlot>() as u64
 }
 
 fn hash<K, V>(entries: u64) -> u64 {
-    let entry = ENTRY + size_of::<K>() as u64 + size_of::<V>() as u64;
+    if entries == 0 {
+        return 0;
+    }
+    // Keys and values each start at a multiple of eight.
+    let padded = |size: usize| size.next_multiple_of(8) as u64;
+    let entry = ENTRY + padded(size_of::<K>()) + padded(size_of::<V>());
     entries * entry + entries.next_power_of_two() * BUCKET
 }
 
 /// The largest power of two of sessions that needs no more than `bytes`.
-fn fitting(bytes: u64, addresses: u32) -> u32 {
+fn fitting(bytes: u64, tables: Tables) -> u32 {
     let powers = (0..=24).rev().map(|power| 1 << power);
     powers
         .take_while(|sessions| *sessions >= FEWEST)
-        .find(|sessions| needed(*sessions, addresses) <= bytes)
+        .find(|sessions| needed(Tables { max_sessions: *sessions, ..tables }) <= bytes)
         .unwrap_or(FEWEST)
 }

@@ -22,7 +22,7 @@ use crate::{
 use driver::Driver;
 use host::Host;
 use interface::Link;
-use memory::Memory;
+use memory::{Memory, Tables};
 use nat_common::session::Side;
 use place::PinDir;
 use settings::Forwarding;
@@ -89,7 +89,12 @@ async fn machine(config: &Config) -> Vec<Finding> {
     findings.push(settings::local_ports(sysctl::local_ports()));
     findings.extend(pin_dir.map(|pin_dir| PinDir::gather(pin_dir).finding()));
     let pinned = pin_dir.is_some_and(pins::hold_sessions);
-    findings.push(Memory::gather(pinned).finding(config.nat.max_sessions, ADDRESSES));
+    let tables = Tables {
+        max_sessions: config.nat.max_sessions,
+        addresses: ADDRESSES,
+        contacts: config.nat.settings().needs_contacts(),
+    };
+    findings.push(Memory::gather(pinned).finding(tables));
     findings.push(place::control_socket(&config.daemon.control_socket));
     findings
 }

@@ -8,6 +8,7 @@ use crate::mss;
 use crate::tables::{EndpointRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::{PortHints, list_index};
@@ -28,6 +29,8 @@ pub struct Capacity {
     pub sessions: usize,
     /// Internal endpoints.
     pub endpoints: usize,
+    /// Contacts.
+    pub contacts: usize,
 }
 
 /// Maps, clock, random numbers, routes and counters in memory.
@@ -52,6 +55,7 @@ pub struct HostTables {
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
     released: RefCell<Vec<(FragmentKey, bool)>>,
+    contacts: RefCell<HashMap<ContactKey, Rc<Contact>>>,
     counters: RefCell<CounterRecord>,
 }
 
@@ -61,7 +65,11 @@ impl HostTables {
         Self {
             settings: Some(Settings::DEFAULT),
             network,
-            capacity: Capacity { sessions: usize::MAX, endpoints: usize::MAX },
+            capacity: Capacity {
+                sessions: usize::MAX,
+                endpoints: usize::MAX,
+                contacts: usize::MAX,
+            },
             pool: Vec::new(),
             other_externals: Vec::new(),
             ingress: 0,
@@ -75,6 +83,7 @@ impl HostTables {
             remotes: RefCell::default(),
             fragments: RefCell::default(),
             released: RefCell::default(),
+            contacts: RefCell::default(),
             counters: RefCell::new([0; COUNTERS]),
         }
     }
@@ -162,6 +171,16 @@ impl HostTables {
         self.hint_requests.get()
     }
 
+    /// Fills what room there is for contacts.
+    pub fn fill_contacts(&self) {
+        let mut contacts = self.contacts.borrow_mut();
+        let free = self.capacity.contacts.saturating_sub(contacts.len());
+        for slot in (0..u32::MAX).take(free) {
+            let key = ContactKey::new(slot, NetAddr::UNSPECIFIED, NetPort(0));
+            contacts.insert(key, Rc::new(Contact::new(0, BootTime(0))));
+        }
+    }
+
     pub(super) fn set_endpoint(&self, key: EndpointKey, external: u64) {
         self.endpoints.borrow_mut().insert(key, Rc::new(Word64::new(external)));
     }
@@ -195,6 +214,7 @@ impl Tables for HostTables {
     type Slot = Rc<PortSlot>;
     type Hints = Rc<PortHints>;
     type Word = Rc<Word64>;
+    type Contact = Rc<Contact>;
 
     fn now(&self) -> BootTime {
         self.clock
@@ -283,6 +303,19 @@ impl Tables for HostTables {
 
     fn release_fragments(&self, key: &FragmentKey, forget: bool) {
         self.released.borrow_mut().push((*key, forget));
+    }
+
+    fn contact(&self, key: &ContactKey) -> Option<Rc<Contact>> {
+        self.contacts.borrow().get(key).cloned()
+    }
+
+    fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError> {
+        let mut contacts = self.contacts.borrow_mut();
+        if !contacts.contains_key(key) && contacts.len() >= self.capacity.contacts {
+            return Err(InsertError::Full);
+        }
+        contacts.insert(*key, Rc::new(contact));
+        Ok(())
     }
 
     fn external_index(&self, addr: NetAddr) -> Option<u32> {

@@ -74,7 +74,7 @@ fn the_longest_prefix_decides() {
 #[test]
 fn full_tables_take_no_more() {
     let mut tables = HostTables::new(Network::default(), 1);
-    tables.capacity = Capacity { sessions: 4, endpoints: 4 };
+    tables.capacity = Capacity { sessions: 4, endpoints: 4, ..tables.capacity };
     tables.fill_sessions();
     tables.fill_endpoints();
     let key = nat_common::session::EndpointKey::new(

@@ -16,6 +16,7 @@ use core::ffi::c_void;
 use core::mem::{size_of, size_of_val, zeroed};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
+use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::COUNTERS;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
@@ -80,6 +81,7 @@ impl Tables for Kernel {
     type Slot = &'static PortSlot;
     type Hints = &'static PortHints;
     type Word = &'static Word64;
+    type Contact = &'static Contact;
 
     #[inline(always)]
     fn now(&self) -> BootTime {
@@ -178,6 +180,17 @@ impl Tables for Kernel {
     #[inline(always)]
     fn release_fragments(&self, key: &FragmentKey, forget: bool) {
         fragments::release(key, forget);
+    }
+
+    #[inline(always)]
+    fn contact(&self, key: &ContactKey) -> Option<&'static Contact> {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::CONTACTS.get(key) }
+    }
+
+    #[inline(always)]
+    fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError> {
+        maps::CONTACTS.insert(key, &contact, 0).map_err(|_| InsertError::Full)
     }
 
     #[inline(always)]

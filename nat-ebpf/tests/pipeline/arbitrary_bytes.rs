@@ -55,12 +55,13 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_do_no_harm(
+        rules in world::rules(),
         frames in prop::collection::vec(
             (0..3_u8, prop_oneof![prop::collection::vec(any::<u8>(), 0..128), headed()]),
             1..40,
         ),
     ) {
-        let mut world = World::new(0);
+        let mut world = World::new(0, rules);
         for (link, frame) in frames {
             world.throw(link, &frame).map_err(TestCaseError::fail)?;
         }
@@ -69,11 +70,12 @@ proptest! {
     #[test]
     fn damaged_packets_do_no_harm(
         seed: u64,
+        rules in world::rules(),
         before in prop::collection::vec(world::event(), 1..20),
         frames in prop::collection::vec((world::event(), damage()), 1..40),
         errors in prop::collection::vec((any::<usize>(), 0..80_usize, damage()), 0..20),
     ) {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, rules);
         for event in &before {
             // Whether it is right is the oracle's question.
             let _ = world.play(event);

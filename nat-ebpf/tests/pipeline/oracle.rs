@@ -12,9 +12,10 @@ proptest! {
     #[test]
     fn the_pipeline_does_what_the_reference_does(
         seed: u64,
+        rules in world::rules(),
         events in proptest::collection::vec(world::event(), 1..120),
     ) {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, rules);
         for (number, event) in events.iter().enumerate() {
             if let Err(why) = world.play(event) {
                 return Err(TestCaseError::fail(format!("event {number}, {event:?}: {why}")));

@@ -1,6 +1,8 @@
 //! The pipeline in memory.
 
-use super::machine::{Action, Change, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome};
+use super::machine::{
+    Action, Change, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
+};
 use super::topology::{EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
 use anyhow::{Result, anyhow};
 use nat_common::ports::InUse;
@@ -21,8 +23,11 @@ impl Default for HostMachine {
     fn default() -> Self {
         let mut tables = HostTables::new(network(), SEED);
         tables.set_externals(vec![EXTERNAL.into()], vec![OTHER_EXTERNAL.into()]);
-        tables.capacity =
-            Capacity { sessions: MAX_SESSION_ENTRIES as usize, endpoints: MAX_ENDPOINTS as usize };
+        tables.capacity = Capacity {
+            sessions: MAX_SESSION_ENTRIES as usize,
+            endpoints: MAX_ENDPOINTS as usize,
+            contacts: MAX_CONTACTS as usize,
+        };
         Self { tables }
     }
 }
@@ -74,6 +79,7 @@ impl Machine for HostMachine {
             }
             Change::FillSessions => tables.fill_sessions(),
             Change::FillEndpoints => tables.fill_endpoints(),
+            Change::FillContacts => tables.fill_contacts(),
         }
         Ok(())
     }

@@ -13,6 +13,8 @@ use std::ops::RangeInclusive;
 pub const MAX_SESSION_ENTRIES: u32 = 256;
 /// Internal endpoints that fit.
 pub const MAX_ENDPOINTS: u32 = 128;
+/// Contacts that fit.
+pub const MAX_CONTACTS: u32 = 128;
 
 /// A change of the NAT's surroundings.
 #[derive(Clone, Debug)]
@@ -37,6 +39,8 @@ pub enum Change {
     FillSessions,
     /// No further internal endpoint fits.
     FillEndpoints,
+    /// No further contact fits.
+    FillContacts,
 }
 
 /// What became of a frame.

@@ -33,10 +33,10 @@ pub(in crate::datapath) async fn sweep_regularly(shared: Arc<Shared>) {
                 Swept::default()
             }
         };
-        let Swept { seen, sessions, endpoints, ports, cpu } = swept;
+        let Swept { seen, sessions, endpoints, ports, contacts, cpu } = swept;
         let cpu_us = cpu.as_micros();
         if swept.is_something() {
-            tracing::debug!(seen, sessions, endpoints, ports, cpu_us, "swept");
+            tracing::debug!(seen, sessions, endpoints, ports, contacts, cpu_us, "swept");
         } else {
             tracing::trace!(seen, cpu_us, "nothing to sweep");
         }

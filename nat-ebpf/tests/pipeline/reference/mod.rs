@@ -3,15 +3,19 @@
 //!
 //! Which port a new mapping gets is left to the pipeline, within rules that are checked.
 
+mod filter;
 mod ports;
 mod tcp;
 mod track;
 
-use nat_ebpf::host::packet::{Body, Packet, Peer, flags, protocol};
+use filter::{Filter, Pair};
+use nat_ebpf::host::packet::{Body, Packet, Peer, flags, icmp, protocol};
 use ports::{PortTable, Range};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use tcp::Connection;
+
+pub use filter::{Mode, Modes};
 
 /// Sixteenths of a second.
 pub type Ticks = u64;
@@ -95,6 +99,7 @@ pub struct Reference {
     addresses: Addresses,
     timeouts: Timeouts,
     halves: HashMap<Key, Half>,
+    filter: Filter,
 }
 
 /// What a new session is to be.
@@ -106,8 +111,19 @@ struct Opening {
     lease: Option<Ticks>,
 }
 
+impl Opening {
+    fn is_query(&self) -> bool {
+        self.key.side == Side::Lan && self.key.protocol == protocol::ICMP
+    }
+
+    /// The external port that is called.
+    fn called_port(&self) -> u16 {
+        if self.is_query() { self.key.src.1 } else { self.key.dst.1 }
+    }
+}
+
 impl Reference {
-    pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16)) -> Self {
+    pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16), modes: Modes) -> Self {
         Self {
             now: 0,
             connected: true,
@@ -117,6 +133,7 @@ impl Reference {
             addresses,
             timeouts,
             halves: HashMap::new(),
+            filter: Filter::new(modes),
         }
     }
 
@@ -137,9 +154,16 @@ impl Reference {
             src: packet.source(),
             dst: packet.destination(),
         };
+        if side == Side::Lan && is_answer(packet) && (key.dst.1 == 0 || !self.is_live(&key)) {
+            return Ok(self.without_session(packet));
+        }
         if !self.is_live(&key) {
             match self.plan(key, packet) {
-                Ok(opening) => self.open(&opening, packet, observed)?,
+                Ok(opening) => {
+                    if let Some(fate) = self.open(&opening, packet, observed)? {
+                        return Ok(fate);
+                    }
+                }
                 Err(fate) => return Ok(fate),
             }
         }
@@ -150,6 +174,13 @@ impl Reference {
     pub fn close_forward(&mut self, protocol: u8, port: u16, client: Peer) {
         self.ports.close_forward(self.now, protocol, port, client);
         self.forward_generation += 1;
+    }
+
+    /// What becomes of a LAN packet that can have no session.
+    fn without_session(&self, packet: &Packet) -> Fate {
+        let Addresses { external, .. } = self.addresses;
+        let stays = packet.dst == external || self.addresses.is_internal(packet.dst);
+        if stays { Fate::Pass } else { Fate::Drop }
     }
 
     /// Decides whether there will be a session.
@@ -164,9 +195,6 @@ impl Reference {
                 return Err(Fate::Pass);
             }
             if packet.dst == external {
-                if key.protocol == protocol::ICMP {
-                    return Err(Fate::Pass);
-                }
                 self.admit(&mut opening)?;
             }
         } else {
@@ -184,30 +212,37 @@ impl Reference {
 
     /// Whether somebody may call an external port by himself.
     fn admit(&self, opening: &mut Opening) -> Result<(), Fate> {
-        let Key { protocol, dst: (_, port), src: (remote, _), .. } = opening.key;
+        let Key { protocol, src: (remote, _), .. } = opening.key;
+        let port = opening.called_port();
         let Some(held) = self.ports.held(self.now, protocol, port) else {
             let routers = protocol == protocol::ICMP || !self.ports.range.contains(port);
             return Err(if routers { Fate::Pass } else { Fate::Drop });
         };
+        // A client that pings with its own identifier pings the router.
+        if opening.is_query() && held.owner.0 == remote {
+            return Err(Fate::Pass);
+        }
         opening.called = Some(held.owner);
         if held.is_leased(self.now) {
             let until = held.lets_in(remote);
             opening.lease = Some(until);
             if until > self.now { Ok(()) } else { Err(Fate::Drop) }
-        } else if held.opened_inside {
-            Ok(())
         } else {
-            Err(Fate::Drop)
+            let Key { side, protocol, src: other, .. } = opening.key;
+            let pair = Pair { protocol, port, holder: held.owner, other, hairpin: false };
+            // Who calls from the LAN is known once he has a port.
+            let let_in = side == Side::Lan || self.lets_in(&pair);
+            if held.opened_inside && let_in { Ok(()) } else { Err(Fate::Drop) }
         }
     }
 
-    /// Makes both halves of a session.
+    /// Makes both halves of a session, or tells why not.
     fn open(
         &mut self,
         opening: &Opening,
         packet: &Packet,
         observed: Option<u16>,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Fate>, String> {
         let Key { side, protocol, src, dst } = opening.key;
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;
@@ -219,17 +254,37 @@ impl Reference {
         } else {
             src
         };
+        let hairpin = side == Side::Lan && opening.called.is_some();
+        if side == Side::Lan {
+            let port = opener_seen.1;
+            self.meets(&Pair { protocol, port, holder: src, other: dst, hairpin }, deadline);
+        }
+        let is_query = hairpin && protocol == protocol::ICMP;
+        if let (true, Some(holder), None) = (hairpin, opening.called, opening.lease) {
+            let other = if is_query { (opener_seen.0, 0) } else { opener_seen };
+            let pair = Pair { protocol, port: opening.called_port(), holder, other, hairpin };
+            if !self.lets_in(&pair) {
+                return Ok(Some(if is_query { Fate::Pass } else { Fate::Drop }));
+            }
+        }
+        if is_query && opener_seen.1 == 0 {
+            return Ok(Some(Fate::Pass));
+        }
         if let (true, Some(lease)) = (bound, opening.lease) {
             deadline = deadline.min(lease);
         }
-        if let Some(called) = opening.called
+        if let (false, Some(called)) = (is_query, opening.called)
             && !self.ports.extend(self.now, protocol, dst.1, called, deadline)
         {
             return Err(format!("port {} is not {called:?}'s any more", dst.1));
         }
-        let hairpin = side == Side::Lan && opening.called.is_some();
         let opened_outside = side == Side::Wan;
-        let called = opening.called.unwrap_or(dst);
+        let called = match opening.called {
+            // One identifier is all that a packet has, and it is the caller's.
+            Some((addr, _)) if is_query => (addr, 0),
+            Some(called) => called,
+            None => dst,
+        };
         let called_side = if opening.called.is_some() { Side::Lan } else { Side::Wan };
         let answer = Key { side: called_side, protocol, src: called, dst: opener_seen };
         let mut connection = Connection::default();
@@ -253,7 +308,7 @@ impl Reference {
             Half { new_src: dst, new_dst: src, other: opening.key, answering: true, ..half };
         self.halves.insert(answer, answering);
         self.halves.insert(opening.key, half);
-        Ok(())
+        Ok(None)
     }
 
     /// Sends a packet of a session on.
@@ -283,6 +338,11 @@ impl Reference {
         };
         seconds * SECOND
     }
+}
+
+/// The answer to a ping.
+fn is_answer(packet: &Packet) -> bool {
+    matches!(packet.body, Body::Icmp { kind: icmp::ECHO_REPLY, .. })
 }
 
 fn flags_of(packet: &Packet) -> u8 {

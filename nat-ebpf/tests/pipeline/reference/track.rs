@@ -76,7 +76,9 @@ impl Reference {
             connection.note(flags, by_outside, half.opened_outside);
         }
         let changed = connection != half.connection;
-        if !changed && key.side == Side::Wan {
+        let is_query = key.protocol == protocol::ICMP;
+        let by_client = key.side == Side::Lan && !(is_query && half.answering && half.hairpin);
+        if !changed && !by_client {
             return;
         }
         let idle = self.idle_time(key.protocol, &connection);
@@ -92,7 +94,9 @@ impl Reference {
             deadline = deadline.min(held.lets_in(need.remote));
         }
         let mut needs = vec![half.need(key)];
-        needs.extend(other.filter(|_| half.hairpin).map(|other| other.need(&half.other)));
+        needs.extend(
+            other.filter(|_| half.hairpin && !is_query).map(|other| other.need(&half.other)),
+        );
         let held = needs
             .iter()
             .all(|need| self.ports.extend(self.now, key.protocol, need.port, need.owner, deadline));
@@ -106,6 +110,10 @@ impl Reference {
         self.halves.insert(*key, changed(half));
         if let (true, Some(other)) = (held, other) {
             self.halves.insert(half.other, changed(other));
+        }
+        self.stays_in_contact(key, &changed(half));
+        if let (true, Some(other)) = (half.hairpin && !is_query, other) {
+            self.stays_in_contact(&half.other, &changed(other));
         }
     }
 }

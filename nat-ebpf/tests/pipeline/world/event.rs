@@ -60,12 +60,12 @@ impl Shape {
         Self { protocol, ..self }
     }
 
-    /// A packet of this shape. An ICMP message is an answer from the WAN, else a question.
-    pub(super) fn packet(&self, from_wan: bool, src: Peer, dst: Peer) -> Packet {
+    /// A packet of this shape. An ICMP message is an answer or a question.
+    pub(super) fn packet(&self, answers: bool, src: Peer, dst: Peer) -> Packet {
         let mut packet = match self.protocol {
             protocol::TCP => Packet::tcp(src, dst, self.flags),
             protocol::UDP => Packet::udp(src, dst),
-            _ if from_wan => Packet::pong(src.0, dst),
+            _ if answers => Packet::pong(src.0, dst),
             _ => Packet::ping(src, dst.0),
         };
         if let Body::Udp { payload, .. } | Body::Tcp { payload, .. } | Body::Icmp { payload, .. } =
@@ -87,7 +87,7 @@ impl Shape {
 
 fn shape() -> impl Strategy<Value = Shape> {
     let number =
-        prop_oneof![4 => Just(protocol::UDP), 4 => Just(protocol::TCP), 1 => Just(protocol::ICMP)];
+        prop_oneof![4 => Just(protocol::UDP), 4 => Just(protocol::TCP), 2 => Just(protocol::ICMP)];
     let segment = prop_oneof![
         3 => Just(flags::SYN),
         3 => Just(flags::SYN | flags::ACK),

@@ -1,16 +1,18 @@
 //! The pipeline and the reference side by side, and what happens to them.
 
 mod event;
+mod rules;
 mod topology;
 
 pub use event::{Event, event};
+pub use rules::{Rules, rules};
 
 use crate::reference::{Fate, Reference, SECOND, Side};
 use event::PortPick;
 use nat_common::ports::Endpoint;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::{NetAddr, NetPort, Protocol};
-use nat_ebpf::host::packet::{Packet, Peer, icmp, protocol};
+use nat_ebpf::host::packet::{Body, Packet, Peer, icmp, protocol};
 use nat_ebpf::host::{Forward, HostFrame, HostTables};
 use nat_ebpf::{Decision, Tables, process};
 use std::collections::HashMap;
@@ -30,10 +32,12 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, rules: Rules) -> Self {
+        let Rules { modes } = rules;
+        let range = topology::PORTS;
         Self {
-            tables: topology::tables(seed),
-            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, topology::PORTS),
+            tables: topology::tables(seed, &rules),
+            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes),
             sent: Vec::new(),
             forwards: Vec::new(),
         }
@@ -72,7 +76,8 @@ impl World {
             }
             _ => return None,
         };
-        Some((link, addressed(link, shape.packet(link == WAN, src, dst))))
+        let answers = link == WAN || matches!(event, Event::Answer { to, .. } if self.asks(*to));
+        Some((link, addressed(link, shape.packet(answers, src, dst))))
     }
 
     /// An ICMP error about a packet that was sent, with so many bytes of it.
@@ -80,6 +85,14 @@ impl World {
         let (link, packet) = self.sent(about)?;
         let error = Packet::icmp_error(packet.dst, packet.src, icmp::UNREACHABLE, packet, len);
         Some((*link, addressed(*link, error)))
+    }
+
+    /// Whether a packet that was sent is a ping.
+    fn asks(&self, number: usize) -> bool {
+        let ping = |(_, packet): &(u8, Packet)| {
+            matches!(packet.body, Body::Icmp { kind: icmp::ECHO_REQUEST, .. })
+        };
+        self.sent(number).is_some_and(ping)
     }
 
     fn sent(&self, number: usize) -> Option<&(u8, Packet)> {

@@ -1,5 +1,6 @@
 //! Few hosts with few ports.
 
+use super::Rules;
 use crate::reference::{Addresses, Timeouts};
 use nat_common::link::Link;
 use nat_common::session::Side;
@@ -86,7 +87,7 @@ pub(super) fn neighbour_mac(link: u8, addr: Ipv4Addr) -> [u8; 6] {
     [2, 0, 0, link, c, d]
 }
 
-pub(super) fn tables(seed: u64) -> HostTables {
+pub(super) fn tables(seed: u64, rules: &Rules) -> HostTables {
     let mut network = Network::default();
     for (index, ifindex, side) in
         [(WAN, 11, Side::Wan), (LAN, 12, Side::Lan), (LAN1, 13, Side::Lan)]
@@ -112,7 +113,7 @@ pub(super) fn tables(seed: u64) -> HostTables {
         icmp_timeout: TIMEOUTS.icmp * NANOS_PER_SEC,
         tcp_established_timeout: TIMEOUTS.tcp_established * NANOS_PER_SEC,
         tcp_transitory_timeout: TIMEOUTS.tcp_transitory * NANOS_PER_SEC,
-        ..Settings::DEFAULT
+        ..rules.settings()
     });
     tables
 }

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
 use igd_control::datapath::Mapped;
+use nat_common::contact::{ContactKey, ContactRecord};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::FragmentKey;
 use nat_common::hints::{PortHints, list_index};
@@ -30,6 +31,8 @@ const SESSION: usize = size_of::<SessionRecord>();
 const ENDPOINT_KEY: usize = size_of::<EndpointKey>();
 const REMOTE_KEY: usize = size_of::<RemoteKey>();
 const FRAGMENT_KEY: usize = size_of::<FragmentKey>();
+const CONTACT_KEY: usize = size_of::<ContactKey>();
+const CONTACT: usize = size_of::<ContactRecord>();
 const SETTINGS: usize = size_of::<Settings>();
 
 /// The maps that change from row to row.
@@ -39,6 +42,7 @@ pub(super) struct Maps {
     remotes: HashMap<MapData, Bytes<REMOTE_KEY>, u64>,
     /// Each with its deadline in the first word.
     fragments: HashMap<MapData, Bytes<FRAGMENT_KEY>, [u64; 2]>,
+    contacts: HashMap<MapData, Bytes<CONTACT_KEY>, Bytes<CONTACT>>,
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     hints: Mapped<PortHints>,
@@ -78,6 +82,7 @@ impl Maps {
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
             fragments: take(maps::FRAGMENTS)?.try_into()?,
+            contacts: take(maps::CONTACTS)?.try_into()?,
             ports: take(maps::PORTS)?.try_into()?,
             settings: take(maps::SETTINGS)?.try_into()?,
             counters: take(maps::COUNTERS)?.try_into()?,
@@ -105,6 +110,9 @@ impl Maps {
         }
         for key in self.fragments.keys().collect::<Result<Vec<_>, _>>()? {
             self.fragments.remove(&key)?;
+        }
+        for key in self.contacts.keys().collect::<Result<Vec<_>, _>>()? {
+            self.contacts.remove(&key)?;
         }
         Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
     }
@@ -145,6 +153,11 @@ impl Maps {
         }
         for (key, [until, whole]) in self.fragments.iter().collect::<Result<Vec<_>, _>>()? {
             self.fragments.insert(key, [until.saturating_sub(nanos), whole], 0)?;
+        }
+        for (key, record) in self.contacts.iter().collect::<Result<Vec<_>, _>>()? {
+            let mut record: ContactRecord = bytemuck::pod_read_unaligned(&record);
+            record.deadline = record.deadline.saturating_sub(nanos);
+            self.contacts.insert(key, bytemuck::cast::<_, Bytes<CONTACT>>(record), 0)?;
         }
         Ok(())
     }
@@ -238,6 +251,14 @@ impl Maps {
             let addr = NetAddr::from(Ipv4Addr::from_bits(number));
             let key = EndpointKey::new(Protocol::Udp, addr, NetPort(0));
             self.endpoints.insert(bytemuck::cast::<_, Bytes<_>>(key), 0, 0)
+        })
+    }
+
+    /// Fills what room there is for contacts.
+    pub(super) fn fill_contacts(&mut self) -> Result<()> {
+        fill(|number| {
+            let key = ContactKey::new(number, NetAddr::UNSPECIFIED, NetPort(0));
+            self.contacts.insert(bytemuck::cast::<_, Bytes<_>>(key), [0; CONTACT], 0)
         })
     }
 

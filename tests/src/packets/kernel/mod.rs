@@ -17,7 +17,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
-use nat_common::maps::{ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::maps::{CONTACTS, ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
 use nat_common::session::Side;
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -96,6 +96,7 @@ impl<'a> KernelMachine<'a> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .map_max_entries(CONTACTS, super::machine::MAX_CONTACTS)
             .load(&object)
             .context("the kernel does not take the XDP program's maps")?;
         let mut verified = Vec::new();
@@ -205,6 +206,7 @@ impl Machine for KernelMachine<'_> {
             Change::FillHints(protocol) => self.maps.fill_hints(*protocol),
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),
+            Change::FillContacts => self.maps.fill_contacts(),
         }
     }
 

@@ -3,9 +3,11 @@
 mod egress;
 mod expiry;
 mod filtering;
+mod filtering_modes;
 mod forwards;
 mod fragments;
 mod hairpin;
+mod hairpin_icmp;
 mod icmp_errors;
 mod limits;
 mod malformed;
@@ -26,8 +28,10 @@ pub fn all() -> Vec<Row> {
         translation::rows(),
         mapping::rows(),
         filtering::rows(),
+        filtering_modes::rows(),
         forwards::rows(),
         hairpin::rows(),
+        hairpin_icmp::rows(),
         icmp_errors::rows(),
         egress::rows(),
         expiry::rows(),

@@ -71,6 +71,13 @@ impl Owner {
     pub const fn has(self, flags: u64) -> bool {
         self.0 & flags == flags
     }
+
+    /// Whether a lease lets anybody in. That of a disabled port forward does not: it holds the port
+    /// for nobody.
+    #[inline(always)]
+    pub const fn is_open(self) -> bool {
+        self.0 & Self::LEASE_FLAGS != 0
+    }
 }
 
 /// What a slot is at some time.
@@ -194,12 +201,39 @@ impl PortSlot {
         Err(InUse)
     }
 
-    /// Notes that a session was opened from the inside.
+    /// Holds the slot at least until `until` for a session that `endpoint` opens from the inside, if it
+    /// still belongs to it, and notes that.
+    ///
+    /// # Errors
+    /// [`InUse`] when it does not, or when a disabled port forward holds it for nobody. There an
+    /// endpoint whose own flows hold the slot keeps it until they end: it has one external port
+    /// towards everybody (RFC 4787 REQ-1).
     #[inline(always)]
-    pub fn mark_opened_inside(&self) {
-        if !Owner(self.owner.get()).has(Owner::OPENED_INSIDE) {
-            self.owner.set_bits(Owner::OPENED_INSIDE);
+    pub fn open_inside(
+        &self,
+        now: BootTime,
+        endpoint: Endpoint,
+        until: BootTime,
+    ) -> Result<(), InUse> {
+        if let SlotState::Held { owner, leased: true } = self.state(now)
+            && !owner.is_open()
+            && !(owner.has(Owner::OPENED_INSIDE) && self.hold() > now)
+        {
+            return Err(InUse);
         }
+        self.extend(now, endpoint, until)?;
+        for _ in 0..TRIES {
+            let owner = Owner(self.owner.get());
+            if owner.endpoint() != endpoint {
+                return Err(InUse);
+            }
+            // Not by setting the bit: it might be somebody else's word by now.
+            let marked = owner.0 | Owner::OPENED_INSIDE;
+            if owner.0 == marked || self.owner.replace(owner.0, marked).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(InUse)
     }
 
     /// Gives back a slot just claimed until `until`, if nobody has held it for longer since.
@@ -209,8 +243,9 @@ impl PortSlot {
     }
 
     /// Opens a port forward to `endpoint` until `lease`, letting in whom `flags` name
-    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`]): claims a free slot, or takes over one that
-    /// belongs to the same endpoint already. Called again, it changes the lease and the flags.
+    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`]; neither: nobody): claims a free slot, or takes
+    /// over one that belongs to the same endpoint already. Called again, it changes the lease and the
+    /// flags.
     ///
     /// # Errors
     /// [`InUse`] when the slot belongs to another internal endpoint.

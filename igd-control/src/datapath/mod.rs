@@ -10,6 +10,7 @@ mod clock;
 mod follow;
 mod forwards;
 mod inspect;
+mod lease;
 mod maps;
 mod network;
 mod offload;

@@ -95,7 +95,7 @@ impl Model {
 
     fn forwards(&self) -> BTreeMap<(u8, u16), PortForward> {
         let mut forwards = BTreeMap::new();
-        for entry in self.0.iter().filter(|entry| entry.enabled) {
+        for entry in &self.0 {
             let slot = (entry.key.protocol as u8, entry.key.external_port);
             let forward = forwards.entry(slot).or_insert_with(|| PortForward {
                 protocol: entry.key.protocol,
@@ -103,12 +103,15 @@ impl Model {
                 internal: entry.internal,
                 any_remote: None,
                 remotes: Vec::new(),
+                disabled: Vec::new(),
             });
             match entry.key.remote {
+                remote if !entry.enabled => forward.disabled.push((remote, entry.deadline)),
                 None => forward.any_remote = Some(entry.deadline),
                 Some(remote) => forward.remotes.push((remote, entry.deadline)),
             }
             forward.remotes.sort();
+            forward.disabled.sort();
         }
         forwards
     }

@@ -17,13 +17,22 @@ pub struct PortForward {
     pub any_remote: Option<BootTime>,
     /// Remote hosts that are let in, each until its own deadline.
     pub remotes: Vec<(Ipv4Addr, BootTime)>,
+    /// Disabled mappings, by their remote host (`None`: any), each until its own deadline: the port is
+    /// held for them, and nobody let in.
+    pub disabled: Vec<(Option<Ipv4Addr>, BootTime)>,
 }
 
 impl PortForward {
     /// When the last of its leases ends.
     pub fn deadline(&self) -> BootTime {
         let listed = self.remotes.iter().map(|(_, deadline)| *deadline);
-        listed.chain(self.any_remote).max().unwrap_or_default()
+        let disabled = self.disabled.iter().map(|(_, deadline)| *deadline);
+        listed.chain(self.any_remote).chain(disabled).max().unwrap_or_default()
+    }
+
+    /// Whether outgoing packets of the internal endpoint may leave from the port.
+    pub fn leads(&self) -> bool {
+        self.any_remote.is_some() || !self.remotes.is_empty()
     }
 }
 
@@ -51,7 +60,8 @@ pub trait PacketPath {
     fn external_address(&self) -> Option<Ipv4Addr>;
 
     /// Opens a forward, or changes the one that its port has already. Outgoing packets of the
-    /// internal endpoint leave from this port unless another forward of the endpoint came first.
+    /// internal endpoint leave from this port, if it [leads](PortForward::leads), unless another
+    /// forward of the endpoint came first.
     ///
     /// # Errors
     /// [`PathError`]; the port is as before then.

@@ -59,6 +59,23 @@ fn a_forward_takes_over_the_dynamic_mapping_of_the_same_endpoint_only() {
 }
 
 #[test]
+fn a_lease_that_lets_nobody_in_holds_the_slot_for_nobody() {
+    let slot = PortSlot::default();
+    let lease = T0.plus_secs(600);
+    slot.open_forward(T0, endpoint(1, 80), 0, lease).unwrap();
+    assert!(matches!(slot.state(T0), SlotState::Held { owner, leased: true } if !owner.is_open()));
+    assert_eq!(slot.claim(T0, Owner::new(endpoint(1, 80), 0), lease), Err(InUse));
+    assert_eq!(slot.open_inside(T0, endpoint(1, 80), T0.plus_secs(9)), Err(InUse));
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, lease).unwrap();
+    slot.open_inside(T0, endpoint(1, 80), T0.plus_secs(9)).unwrap();
+    slot.open_forward(T0, endpoint(1, 80), 0, lease).unwrap();
+    let while_held = T0.plus_secs(8);
+    slot.open_inside(while_held, endpoint(1, 80), while_held.plus_secs(9)).unwrap();
+    let later = while_held.plus_secs(9);
+    assert_eq!(slot.open_inside(later, endpoint(1, 80), later.plus_secs(9)), Err(InUse));
+}
+
+#[test]
 fn an_abandoned_claim_frees_itself() {
     let slot = PortSlot::default();
     slot.hold.set(pack(T0.plus_nanos(CLAIM_NANOS)) | CLAIMING);

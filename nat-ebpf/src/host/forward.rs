@@ -19,6 +19,8 @@ pub struct Forward {
     pub any_remote: Option<u64>,
     /// Remote hosts that are let in, each for so many seconds.
     pub remotes: Vec<(NetAddr, u64)>,
+    /// For how long it holds its port for nobody, seconds: a disabled mapping.
+    pub disabled: Option<u64>,
 }
 
 impl Forward {
@@ -40,7 +42,7 @@ impl Forward {
     /// The remote hosts for the remotes map, opened at `now`: where some are listed, everybody is
     /// listed with them as 0.0.0.0.
     pub fn listed(&self, now: BootTime) -> Vec<(RemoteKey, BootTime)> {
-        if self.remotes.is_empty() {
+        if self.flags() != Owner::LISTED_REMOTES {
             return Vec::new();
         }
         let any = self.any_remote.map(|seconds| (NetAddr::UNSPECIFIED, seconds));
@@ -52,13 +54,19 @@ impl Forward {
 
     /// The flags of its slot's owner.
     pub fn flags(&self) -> u64 {
-        if self.remotes.is_empty() { Owner::ANY_REMOTE } else { Owner::LISTED_REMOTES }
+        match self.any_remote {
+            _ if !self.remotes.is_empty() => Owner::LISTED_REMOTES,
+            // The lease is the port's, and a disabled mapping may hold it for longer.
+            Some(_) if self.disabled > self.any_remote => Owner::LISTED_REMOTES,
+            Some(_) => Owner::ANY_REMOTE,
+            None => 0,
+        }
     }
 
-    /// When it ends for the last remote host, opened at `now`.
+    /// When the last of its leases ends, opened at `now`.
     pub fn deadline(&self, now: BootTime) -> BootTime {
         let listed = self.remotes.iter().map(|(_, seconds)| *seconds);
-        now.plus_secs(listed.chain(self.any_remote).max().unwrap_or(0))
+        now.plus_secs(listed.chain(self.any_remote).chain(self.disabled).max().unwrap_or(0))
     }
 }
 
@@ -74,6 +82,9 @@ impl HostTables {
         self.remove_remotes(forward.slot_index());
         for (key, until) in forward.listed(now) {
             self.set_remote(key, until);
+        }
+        if forward.flags() == 0 {
+            return Ok(());
         }
         let key = forward.endpoint_key();
         let led = self.endpoint(&key).is_some_and(|external| {
@@ -116,7 +127,8 @@ impl HostTables {
     }
 }
 
-/// Whether a slot is leased to `client`.
+/// Whether a slot is leased to `client` and open.
 fn leads_to(slot: &PortSlot, now: BootTime, client: Endpoint) -> bool {
-    matches!(slot.state(now), SlotState::Held { owner, leased: true } if owner.endpoint() == client)
+    matches!(slot.state(now), SlotState::Held { owner, leased: true }
+        if owner.endpoint() == client && owner.is_open())
 }

@@ -151,9 +151,6 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         assert!(left.is_some_and(|left| (1..=LONGEST_LEASE).contains(&left)), "{mapping:?}");
         let own = CLIENTS.contains(mapping.internal.ip()) && mapping.external_port >= 1024;
         assert!(own || policy == Policy::Open, "{mapping:?}");
-        if !mapping.enabled {
-            continue;
-        }
         let forward = forwards.values().find(|forward| {
             forward.protocol.name() == mapping.protocol
                 && forward.external_port == mapping.external_port
@@ -161,6 +158,9 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         let open = forward.is_some_and(|forward| {
             forward.internal == mapping.internal
                 && match mapping.remote_host {
+                    remote if !mapping.enabled => {
+                        forward.disabled.iter().any(|(addr, _)| *addr == remote)
+                    }
                     None => forward.any_remote > Some(now),
                     Some(host) => forward.remotes.iter().any(|(addr, _)| *addr == host),
                 }
@@ -168,8 +168,10 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         assert!(open, "not in force: {mapping:?}, {forward:?}");
         stated += 1;
     }
-    let held =
-        |forward: &PortForward| forward.remotes.len() + usize::from(forward.any_remote.is_some());
+    let held = |forward: &PortForward| {
+        let any = usize::from(forward.any_remote.is_some());
+        forward.remotes.len() + any + forward.disabled.len()
+    };
     assert_eq!(forwards.values().map(held).sum::<usize>(), stated, "{forwards:?}");
     assert!(forwards.values().all(|forward| forward.protocol != Protocol::Icmp));
 }

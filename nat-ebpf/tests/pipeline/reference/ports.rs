@@ -27,6 +27,8 @@ pub(super) struct Port {
     pub(super) opened_inside: bool,
     /// Whom a port forward lets in until when; 0.0.0.0: everybody.
     leases: HashMap<Ipv4Addr, Ticks>,
+    /// Until when a disabled mapping holds it for nobody.
+    reserved: Option<Ticks>,
 }
 
 impl Port {
@@ -37,7 +39,13 @@ impl Port {
     }
 
     pub(super) fn is_leased(&self, now: Ticks) -> bool {
-        self.leases.values().any(|until| *until > now)
+        self.leases.values().chain(&self.reserved).any(|until| *until > now)
+    }
+
+    /// Whether it is leased to let nobody in. Its owner's own flows may have held it before.
+    fn is_reserved(&self, now: Ticks) -> bool {
+        let held_from_inside = self.opened_inside && self.hold > now;
+        self.is_leased(now) && self.leases.is_empty() && !held_from_inside
     }
 }
 
@@ -98,6 +106,7 @@ impl PortTable {
     ) -> Result<u16, String> {
         let last = self.last.get(&(protocol, endpoint)).copied();
         if let Some(port) = last
+            && !self.held(now, protocol, port).is_some_and(|held| held.is_reserved(now))
             && self.extend(now, protocol, port, endpoint, until)
         {
             self.ports.get_mut(&(protocol, port)).unwrap().opened_inside = true;
@@ -123,8 +132,13 @@ impl PortTable {
         if wanted.is_none() && port % 2 != own % 2 {
             return Err(format!("{endpoint:?} got port {port} of the wrong parity"));
         }
-        let entry =
-            Port { owner: endpoint, hold: until, opened_inside: true, leases: HashMap::new() };
+        let entry = Port {
+            owner: endpoint,
+            hold: until,
+            opened_inside: true,
+            leases: HashMap::new(),
+            reserved: None,
+        };
         self.ports.insert((protocol, port), entry);
         self.last.insert((protocol, endpoint), port);
         Ok(port)
@@ -138,18 +152,22 @@ impl PortTable {
         port: u16,
         client: Peer,
         leases: HashMap<Ipv4Addr, Ticks>,
+        reserved: Option<Ticks>,
     ) -> bool {
         let held = self.held(now, protocol, port);
         if held.is_some_and(|held| held.owner != client) {
             return false;
         }
         let (hold, opened_inside) = held.map_or((0, false), |held| (held.hold, held.opened_inside));
-        self.ports.insert((protocol, port), Port { owner: client, hold, opened_inside, leases });
+        let lets_in = !leases.is_empty();
+        let entry = Port { owner: client, hold, opened_inside, leases, reserved };
+        self.ports.insert((protocol, port), entry);
         let leads = self.last.get(&(protocol, client)).is_some_and(|last| {
-            self.held(now, protocol, *last)
-                .is_some_and(|held| held.owner == client && held.is_leased(now))
+            self.held(now, protocol, *last).is_some_and(|held| {
+                held.owner == client && held.is_leased(now) && !held.leases.is_empty()
+            })
         });
-        if !leads {
+        if lets_in && !leads {
             self.last.insert((protocol, client), port);
         }
         true
@@ -161,7 +179,9 @@ impl PortTable {
             .held(now, protocol, port)
             .is_some_and(|held| held.owner == client && held.is_leased(now))
         {
-            self.ports.get_mut(&(protocol, port)).unwrap().leases.clear();
+            let port = self.ports.get_mut(&(protocol, port)).unwrap();
+            port.leases.clear();
+            port.reserved = None;
         }
     }
 }

@@ -6,7 +6,7 @@ mod topology;
 pub use event::{Event, event};
 
 use crate::reference::{Fate, Reference, SECOND, Side};
-use event::PortPick;
+use event::{LetsIn, PortPick};
 use nat_common::ports::Endpoint;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::{NetAddr, NetPort, Protocol};
@@ -120,8 +120,8 @@ impl World {
             return self.receive(link, &packet);
         }
         match event {
-            Event::Open { protocol, port, client, any, remote } => {
-                self.open(*protocol, *port, topology::client(*client), *any, *remote)
+            Event::Open { protocol, port, client, lets_in } => {
+                self.open(*protocol, *port, topology::client(*client), *lets_in)
             }
             Event::Close(which) => {
                 if !self.forwards.is_empty() {
@@ -218,8 +218,7 @@ impl World {
         number: u8,
         port: u16,
         client: Peer,
-        any: Option<u64>,
-        remote: Option<(usize, u64)>,
+        LetsIn { any, remote, disabled }: LetsIn,
     ) -> Result<(), String> {
         let protocol = Protocol::from_ip(number).unwrap();
         // One at a time: to change a forward is to close it and to open it.
@@ -235,6 +234,7 @@ impl World {
             client: Endpoint { addr: client.0.into(), port: NetPort::new(client.1) },
             any_remote: any,
             remotes: remote.iter().map(|(addr, secs)| (NetAddr::from(*addr), *secs)).collect(),
+            disabled,
         };
         let now = self.reference.now;
         let leases: HashMap<_, _> = any
@@ -242,7 +242,8 @@ impl World {
             .into_iter()
             .chain(remote.map(|(addr, seconds)| (addr, now + seconds * SECOND)))
             .collect();
-        let wanted = self.reference.ports.open_forward(now, number, port, client, leases);
+        let reserved = disabled.map(|seconds| now + seconds * SECOND);
+        let wanted = self.reference.ports.open_forward(now, number, port, client, leases, reserved);
         let found = self.tables.open_forward(&forward).is_ok();
         if found != wanted {
             return Err(format!("opening {forward:?} told {found}, not {wanted}"));

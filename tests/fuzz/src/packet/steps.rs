@@ -199,6 +199,7 @@ impl<'a> Steps<'a> {
             // A forward lets somebody in.
             any_remote: (kind & 2 == 0 || kind >> 4 & 3 == 0).then_some(seconds),
             remotes: listed.map(|addr| ((*addr).into(), seconds)).collect(),
+            disabled: None,
         })
     }
 }

@@ -146,12 +146,12 @@ impl Maps {
                 let other = ExternalEndpoint::unpack(word).slot(forward.protocol);
                 self.used_slots.insert(other);
                 let slot = Slot::from_bytes(self.ports.get(&other, 0)?);
-                slot.is_leased_to(now, forward.client)
+                slot.is_leased_to(now, forward.client) && slot.is_open()
             }
             Err(MapError::KeyNotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        if !led {
+        if !led && forward.flags() != 0 {
             self.endpoints.insert(key, forward.external().pack(), 0)?;
         }
         self.used_slots.insert(index);

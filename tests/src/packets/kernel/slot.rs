@@ -39,6 +39,11 @@ impl Slot {
         self.lease > now.0 && !self.is_others(now, client)
     }
 
+    /// Whether the lease lets anybody in.
+    pub(super) fn is_open(self) -> bool {
+        self.owner & (Owner::ANY_REMOTE | Owner::LISTED_REMOTES) != 0
+    }
+
     fn is_taken(self, now: BootTime) -> bool {
         self.hold >> 1 > now.0 || self.lease > now.0
     }

@@ -1,5 +1,6 @@
 //! The rows, by what they are about.
 
+mod disabled;
 mod expiry;
 mod filtering;
 mod forwards;
@@ -24,6 +25,7 @@ pub fn all() -> Vec<Row> {
         mapping::rows(),
         filtering::rows(),
         forwards::rows(),
+        disabled::rows(),
         hairpin::rows(),
         icmp_errors::rows(),
         expiry::rows(),
@@ -41,7 +43,12 @@ fn endpoint((addr, port): Peer) -> Endpoint {
 /// A port forward without anybody whom it lets in.
 fn forward(protocol: Protocol, port: u16, client: Peer) -> Forward {
     let client = endpoint(client);
-    Forward { protocol, port, client, any_remote: None, remotes: Vec::new() }
+    Forward { protocol, port, client, any_remote: None, remotes: Vec::new(), disabled: None }
+}
+
+/// A disabled port forward, which holds its port.
+fn disabled(protocol: Protocol, port: u16, client: Peer, seconds: u64) -> Forward {
+    Forward { disabled: Some(seconds), ..forward(protocol, port, client) }
 }
 
 /// A port forward that lets everybody in.

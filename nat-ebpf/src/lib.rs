@@ -26,6 +26,7 @@ pub mod rewrite;
 pub mod tables;
 pub mod track;
 pub mod verdict;
+pub mod wildcard;
 
 pub use frame::Frame;
 pub use process::process;

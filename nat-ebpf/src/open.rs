@@ -12,6 +12,7 @@ use crate::parse::{Flow, tcp};
 use crate::tables::{EndpointRequest, Tables};
 use crate::track::lease;
 use crate::verdict::{Route, Step, Verdict, Way, fold, unfold};
+use crate::wildcard;
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
 use nat_common::session::{Side, control};
@@ -30,6 +31,8 @@ pub struct Opening<'a> {
     client: Endpoint,
     /// Until when the port forward lets the caller in; `BootTime(0)`: it was not a forward.
     until: BootTime,
+    /// Whether that forward is the one of every port not otherwise mapped.
+    by_wildcard: bool,
 }
 
 impl<'a> Opening<'a> {
@@ -37,7 +40,8 @@ impl<'a> Opening<'a> {
     #[inline(always)]
     pub const fn new(settings: &'a Settings, now: BootTime, flow: &'a Flow, side: Side) -> Self {
         let client = Endpoint { addr: NetAddr::UNSPECIFIED, port: NetPort(0) };
-        Self { settings, now, flow, side, hairpin: false, client, until: BootTime(0) }
+        let (hairpin, by_wildcard, until) = (false, false, BootTime(0));
+        Self { settings, now, flow, side, hairpin, client, until, by_wildcard }
     }
 
     /// What to ask for the external endpoint from which the opener's packets will leave; `None` when
@@ -134,6 +138,10 @@ impl Opening<'_> {
             }
         };
         self.check_opener()?;
+        // For a moment, lest the caller's own mapping take the port that it calls.
+        if self.by_wildcard && !self.hold_port(tables, self.now.plus_secs(1)) {
+            return Err(Verdict::drop(Counter::DropUnmapped));
+        }
         Ok(route)
     }
 
@@ -200,14 +208,24 @@ impl Opening<'_> {
                 halves.deadline = self.until;
             }
         }
-        let internal = fold(Err(Verdict::drop(Counter::DropInternal)));
-        let Some(pool_index) = tables.external_index(flow.dst.0) else { return internal };
-        let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
-        let Some(slot) = tables.slot(index) else { return internal };
-        match slot.extend(self.now, self.client, halves.deadline) {
-            Ok(()) => 0,
-            Err(_) => fold(Err(Verdict::drop(Counter::DropUnmapped))),
+        if self.hold_port(tables, halves.deadline) {
+            0
+        } else {
+            fold(Err(Verdict::drop(Counter::DropUnmapped)))
         }
+    }
+
+    /// Holds the port that is called; `false` when it is not the client's.
+    #[inline(always)]
+    fn hold_port<T: Tables>(&self, tables: &T, until: BootTime) -> bool {
+        let flow = self.flow;
+        let Some(pool_index) = tables.external_index(flow.dst.0) else { return false };
+        let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
+        if self.by_wildcard {
+            let client = (pool_index, self.client);
+            return wildcard::hold(tables, self.now, index, flow.protocol, client, until);
+        }
+        tables.slot(index).is_some_and(|slot| slot.extend(self.now, self.client, until).is_ok())
     }
 
     /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until
@@ -218,9 +236,15 @@ impl Opening<'_> {
         let port = flow.dst.1.get();
         let index = slot_index(pool_index, flow.protocol, port);
         let slot = tables.slot(index).ok_or(Verdict::drop(Counter::DropInternal))?;
+        let state = slot.state(self.now);
+        if let Some(admitted) = wildcard::admit(tables, self.now, flow, index, state)? {
+            (self.client, self.until) = admitted;
+            self.by_wildcard = true;
+            return Ok(());
+        }
         // Ports outside the NAT's own range are the kernel's to give away, forwarded or not.
         let shared = !self.settings.ports.contains(port);
-        let SlotState::Held { owner, leased } = slot.state(self.now) else {
+        let SlotState::Held { owner, leased } = state else {
             let local = shared
                 || matches!(flow.protocol, Protocol::Icmp)
                 || tables.local_socket(flow.protocol, flow.dst, flow.src);

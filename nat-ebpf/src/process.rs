@@ -128,7 +128,9 @@ impl Packet<'_> {
                 Verdict::drop(Counter::DropTooBig)
             });
         }
-        track::follow(tables, self.settings, self.now, self.key, session, self.flow);
+        if !track::follow(tables, self.settings, self.now, self.key, session, self.flow) {
+            return Err(Verdict::drop(Counter::DropNoSession));
+        }
         rewrite::translate(frame, self.ip.payload, self.flow.protocol, session)
             .ok_or(Verdict::drop(Counter::DropMalformed))?;
         next_hop::count(tables, hairpin, outbound, self.ip.total_len);

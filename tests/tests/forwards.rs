@@ -6,12 +6,96 @@ use nat_tests::client::{
     soap::{MAPPING, Mapping},
 };
 use nat_tests::daemon::Daemon;
-use nat_tests::lab::{EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, udp_seen_as};
+use nat_tests::lab::{
+    EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as,
+};
 use nat_tests::lease::{tcp_opens, udp_answers};
+use serde_json::Value;
+use std::fs;
 use std::net::SocketAddrV4;
+use std::path::PathBuf;
+use std::time::Duration;
 
 const fn external(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(EXTERNAL, port)
+}
+
+/// Every control point may do everything.
+fn open_policy(lab: &Lab) -> Result<PathBuf> {
+    let config = lab.directory().join("config.toml");
+    fs::write(&config, "[policy]\nmode = \"open\"\n")?;
+    Ok(config)
+}
+
+#[test]
+fn the_wildcard_gets_what_nobody_else_has() -> Result<()> {
+    let lab = Lab::builder().second_lan().build()?;
+    let bpffs = lab.bpffs()?;
+    let config = open_policy(&lab)?;
+    let start = || {
+        let config = config.to_string_lossy();
+        Daemon::builder(&lab).pinned(&bpffs).argument("--config").argument(&config).start()
+    };
+    let daemon = start()?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    let wildcard = Mapping { external_port: "0", ..MAPPING };
+    let given = gateway.add_any(&wildcard)?.success()?;
+    assert_eq!(given.value("NewReservedPort"), Some("0"));
+    gateway.add(&Mapping { protocol: "TCP", ..wildcard })?.success()?;
+
+    // A new daemon finds both, and the packet path has never lost them.
+    daemon.kill()?;
+    let daemon = start()?;
+    let mappings = daemon.mappings()?;
+    assert!(mappings.iter().all(|mapping| mapping["external_port"] == 0), "{mappings:?}");
+    assert!(mappings.iter().all(|mapping| mapping["internal"] == "192.168.77.2:5600"));
+    assert_eq!(mappings.len(), 2, "{mappings:?}");
+
+    let _lan = (
+        UdpReflector::start(&lab.lan, "192.168.77.2:6000")?,
+        UdpReflector::start(&lab.lan, "192.168.77.2:123")?,
+        TcpReflector::start(&lab.lan, "192.168.77.2:22")?,
+        UdpReflector::start(&lab.lan, "192.168.77.2:6100")?,
+        UdpReflector::start(&lab.router, "0.0.0.0:6100")?,
+        UdpReflector::start(lab.second_lan()?, "192.168.78.2:5600")?,
+    );
+    let client = lab.wan.udp("11.22.33.9:4444")?;
+    for port in [6000, 123] {
+        assert_eq!(udp_seen_as(&client, external(port))?, SocketAddrV4::new(WAN_HOST, 4444));
+    }
+    let mut stream = lab.wan.tcp_connect(external(22))?;
+    assert_eq!(*tcp_seen_as(&mut stream)?.ip(), WAN_HOST);
+    let inbound = daemon.counter("inbound_packets")?;
+    udp_seen_as(&client, external(6100))?;
+    assert_eq!(daemon.counter("inbound_packets")?, inbound, "the router's service answers itself");
+    lab.wan.run("ping", &["-n", "-c", "1", "-W", "3", &EXTERNAL.to_string()])?;
+    // Called from the LAN it sees the caller's external address.
+    let caller = lab.second_lan()?.udp("192.168.78.2:7777")?;
+    assert_eq!(*udp_seen_as(&caller, external(6000))?.ip(), EXTERNAL);
+
+    // A mapping of its own takes the port over that a flow of the wildcard holds.
+    let second = Gateway::discover(lab.second_lan()?)?;
+    second.add(&Mapping { client: "192.168.78.2", ..MAPPING })?.success()?;
+    udp_seen_as(&client, external(6000))?;
+    let sessions = daemon.sessions()?;
+    let of_port = |session: &&Value| session["external"] == "11.22.33.1:6000";
+    let from_wan = |session: &&Value| session["remote"] == "11.22.33.9:4444";
+    let live: Vec<_> = sessions.iter().filter(of_port).filter(from_wan).collect();
+    assert!(live.iter().any(|it| it["internal"] == "192.168.78.2:5600"), "{live:?}");
+
+    // Deleted, it leaves what was established alone.
+    let gateway = Gateway::discover(&lab.lan)?;
+    for protocol in ["TCP", "UDP"] {
+        let named = [("NewRemoteHost", ""), ("NewExternalPort", "0"), ("NewProtocol", protocol)];
+        gateway.call("DeletePortMapping", &named)?.success()?;
+    }
+    client.set_read_timeout(Some(Duration::from_millis(300)))?;
+    assert!(udp_seen_as(&client, external(123)).is_err(), "its UDP flow goes on");
+    assert!(!tcp_opens(&lab.wan, external(22))?);
+    assert_eq!(*tcp_seen_as(&mut stream)?.ip(), WAN_HOST);
+    daemon.stop()?;
+    drop(bpffs);
+    lab.finish()
 }
 
 #[test]
@@ -56,7 +140,7 @@ fn a_disabled_mapping_holds_its_port_in_silence_until_it_is_enabled() -> Result<
     assert!(!tcp_opens(&lab.wan, external(6000))?, "the other protocol's is disabled still");
 
     gateway.add(&disabled)?.success()?;
-    client.set_read_timeout(Some(std::time::Duration::from_millis(300)))?;
+    client.set_read_timeout(Some(Duration::from_millis(300)))?;
     assert!(udp_seen_as(&client, external(6000)).is_err(), "its flow goes on, though disabled");
     daemon.stop()?;
     drop(bpffs);

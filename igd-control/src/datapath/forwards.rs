@@ -2,7 +2,9 @@
 
 use super::{Shared, lease};
 use crate::mapping::{PacketPath, PathError, PortForward};
-use nat_common::ports::{Endpoint, InUse, Owner, SlotState, slot_index};
+use nat_common::ports::{
+    Endpoint, InUse, Owner, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
+};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
 use nat_common::{BootTime, NetPort, Protocol};
 use socket2::{Domain, Socket, Type};
@@ -37,7 +39,7 @@ impl Forwards {
             self.shared.maps.remotes().into_iter().collect();
         let mut forwards = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            for port in 1..=u16::MAX {
+            for port in WILDCARD_PORT..=u16::MAX {
                 let index = slot_index(u32::from(POOL_INDEX), protocol, port);
                 let Some(slot) = self.shared.maps.ports.slot(index) else {
                     continue;
@@ -101,12 +103,12 @@ impl Forwards {
         let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
         let shared = Arc::clone(&self.shared);
         let slot = shared.maps.ports.slot(index).ok_or(PathError::Failed)?;
-        if let SlotState::Held { owner, .. } = slot.state(now)
-            && owner.endpoint() != endpoint
-        {
+        let yielding = shared.maps.settings()?.yielding(now, forward.protocol);
+        if slot.is_others(now, endpoint, yielding) {
             return Err(PathError::PortInUse.into());
         }
-        if matches!(slot.state(now), SlotState::Free)
+        if forward.external_port != WILDCARD_PORT
+            && matches!(slot.state(now), SlotState::Free)
             && self.held_by_router(forward.protocol, forward.external_port)
         {
             return Err(PathError::HeldByRouter.into());
@@ -118,10 +120,16 @@ impl Forwards {
                     || flags != Owner::ANY_REMOTE
                     || owner.has(Owner::LISTED_REMOTES)
             }
+            // So do those that came in to this port by the wildcard.
+            SlotState::Held { .. } => shared
+                .maps
+                .ports
+                .slot(wildcard_slot(index))
+                .is_some_and(|slot| matches!(slot.state(now), SlotState::Held { .. })),
             _ => false,
         };
         self.list(index, &lease::listed(index, forward)).map_err(|error| full(&error))?;
-        if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline()) {
+        if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline(), yielding) {
             self.list(index, &Vec::new())?;
             return Err(PathError::PortInUse.into());
         }

@@ -175,9 +175,6 @@ fn details(mapping: &PortMapping, now: BootTime) -> Vec<Value> {
 /// What AddPortMapping and AddAnyPortMapping are asked for.
 fn mapping_request(now: BootTime, arguments: &Arguments) -> Result<MappingRequest, ActionError> {
     let key = mapping_key(arguments)?;
-    if key.external_port == 0 {
-        return Err(ErrorCode::WildCardNotPermittedInExtPort.into());
-    }
     let client = internal_client(arguments.text("NewInternalClient")?)?;
     // Static mappings cannot be made by UPnP: 0 stands for the longest lease (section 2.5.16.2).
     let lease = match arguments.ui4("NewLeaseDuration")? {

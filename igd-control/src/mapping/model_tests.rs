@@ -21,7 +21,8 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 
 fn key() -> impl Strategy<Value = MappingKey> {
     let remote = prop::option::of((1u8..4).prop_map(|host| Ipv4Addr::new(198, 51, 100, host)));
-    (protocol(), 1020u16..1030, remote).prop_map(|(protocol, external_port, remote)| MappingKey {
+    let port = prop_oneof![1 => Just(0u16), 9 => 1020u16..1030];
+    (protocol(), port, remote).prop_map(|(protocol, external_port, remote)| MappingKey {
         protocol,
         external_port,
         remote,
@@ -45,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => request().prop_map(Step::Add),
         2 => key().prop_map(Step::Remove),
-        1 => (protocol(), 1020u16..1030, 1020u16..1030)
+        1 => (protocol(), prop_oneof![Just(0u16), 1020u16..1030], 1020u16..1030)
             .prop_map(|(protocol, first, last)| Step::RemoveRange(protocol, first, last)),
         2 => (1u64..20).prop_map(Step::Wait),
     ]

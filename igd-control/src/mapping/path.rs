@@ -1,5 +1,6 @@
 //! What the port-mapping table asks of the packet path.
 
+use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -9,9 +10,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub struct PortForward {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// External port, never 0.
+    /// External port; 0 is the wildcard, every port that is not otherwise mapped.
     pub external_port: u16,
-    /// Where packets go. One external port belongs to one internal endpoint.
+    /// Where packets go; by the wildcard to the port on which they came, whatever this one is. One
+    /// external port belongs to one internal endpoint.
     pub internal: SocketAddrV4,
     /// Until when any remote host is let in; `None` when only the listed ones are.
     pub any_remote: Option<BootTime>,
@@ -32,7 +34,8 @@ impl PortForward {
 
     /// Whether outgoing packets of the internal endpoint may leave from the port.
     pub fn leads(&self) -> bool {
-        self.any_remote.is_some() || !self.remotes.is_empty()
+        let lets_in = self.any_remote.is_some() || !self.remotes.is_empty();
+        lets_in && self.external_port != WILDCARD_PORT
     }
 }
 

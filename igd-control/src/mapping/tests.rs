@@ -222,6 +222,37 @@ fn a_disabled_mapping_holds_its_port_but_lets_nothing_in() {
 }
 
 #[test]
+fn the_wildcard_is_a_port_like_others_and_nobody_s_way_out() {
+    let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
+    table.add(&mut path, NOW, &tcp(5000)).unwrap();
+    table.add(&mut path, NOW, &tcp(0)).unwrap();
+    let rival = request(Protocol::Tcp, 0, None, HOST_B);
+    assert_eq!(table.add(&mut path, NOW, &rival), Err(MapError::Conflict), "first write wins");
+    let listed = request(Protocol::Tcp, 0, Some(REMOTE_X), HOST_A);
+    table.add(&mut path, NOW, &listed).unwrap();
+    table.add(&mut path, NOW, &request(Protocol::Udp, 0, None, HOST_B)).unwrap();
+    table.add(&mut path, NOW, &request(Protocol::Tcp, 6000, None, HOST_B)).unwrap();
+    let forward = path.forward(Protocol::Tcp, 0).unwrap();
+    assert_eq!((forward.any_remote.is_some(), forward.remotes.len()), (true, 1));
+    assert!(!forward.leads());
+    path.calls.clear();
+    table.remove(&mut path, NOW, &tcp(5000).key).unwrap();
+    assert_eq!(path.calls, [Call::Close(5000)], "the wildcard is not stated as a way out");
+}
+
+#[test]
+fn whoever_cannot_have_every_port_is_given_one() {
+    let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
+    let mut random = Random::new(7);
+    let mut next = || random.next_u32();
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next), Ok(0));
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next), Ok(0), "refreshed");
+    let rival = request(Protocol::Tcp, 0, None, HOST_B);
+    let port = table.add_any(&mut path, NOW, &rival, &mut next).unwrap();
+    assert!(port >= 1024 && path.forward(Protocol::Tcp, port).is_some());
+}
+
+#[test]
 fn an_endpoint_leaves_by_another_forward_when_one_is_disabled() {
     let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
     table.add(&mut path, NOW, &tcp(5000)).unwrap();

@@ -2,7 +2,7 @@
 
 use super::HostTables;
 use crate::Tables;
-use nat_common::ports::{Endpoint, InUse, Owner, PortSlot, SlotState, slot_index};
+use nat_common::ports::{Endpoint, InUse, Owner, PortSlot, SlotState, WILDCARD_PORT, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
 use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 
@@ -11,7 +11,7 @@ use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 pub struct Forward {
     /// Its protocol.
     pub protocol: Protocol,
-    /// External port.
+    /// External port; 0: every one that is not otherwise mapped.
     pub port: u16,
     /// The internal client.
     pub client: Endpoint,
@@ -63,6 +63,11 @@ impl Forward {
         }
     }
 
+    /// Whether its client's own packets may leave from its port.
+    pub fn leads(&self) -> bool {
+        self.flags() != 0 && self.port != WILDCARD_PORT
+    }
+
     /// When the last of its leases ends, opened at `now`.
     pub fn deadline(&self, now: BootTime) -> BootTime {
         let listed = self.remotes.iter().map(|(_, seconds)| *seconds);
@@ -78,12 +83,14 @@ impl HostTables {
     pub fn open_forward(&self, forward: &Forward) -> Result<(), InUse> {
         let now = self.now();
         let slot = self.slot(forward.slot_index()).ok_or(InUse)?;
-        slot.open_forward(now, forward.client, forward.flags(), forward.deadline(now))?;
+        let settings = self.settings.ok_or(InUse)?;
+        let yielding = settings.yielding(now, forward.protocol);
+        slot.open_forward(now, forward.client, forward.flags(), forward.deadline(now), yielding)?;
         self.remove_remotes(forward.slot_index());
         for (key, until) in forward.listed(now) {
             self.set_remote(key, until);
         }
-        if forward.flags() == 0 {
+        if !forward.leads() {
             return Ok(());
         }
         let key = forward.endpoint_key();

@@ -8,6 +8,7 @@ mod tcp;
 mod track;
 
 use nat_ebpf::host::packet::{Body, Packet, Peer, flags, protocol};
+pub use ports::Terms;
 use ports::{PortTable, Range};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -104,6 +105,8 @@ struct Opening {
     called: Option<Peer>,
     /// Until when a port forward lets the caller in, if one does.
     lease: Option<Ticks>,
+    /// That forward is the one of every port that is not otherwise mapped.
+    by_wildcard: bool,
 }
 
 impl Reference {
@@ -146,6 +149,18 @@ impl Reference {
         Ok(self.translate(&key, packet))
     }
 
+    /// Until when flows of the wildcard may hold a port that a forward takes over: only established
+    /// connections hold one for longer.
+    pub fn yielding(&self, protocol: u8) -> Ticks {
+        match protocol {
+            protocol::TCP => {
+                let idle = self.timeouts.tcp_transitory * SECOND;
+                self.now + idle + idle / 16
+            }
+            _ => Ticks::MAX,
+        }
+    }
+
     /// Closes a port forward.
     pub fn close_forward(&mut self, protocol: u8, port: u16, client: Peer) {
         self.ports.close_forward(self.now, protocol, port, client);
@@ -155,7 +170,7 @@ impl Reference {
     /// Decides whether there will be a session.
     fn plan(&self, key: Key, packet: &Packet) -> Result<Opening, Fate> {
         let Addresses { external, .. } = self.addresses;
-        let mut opening = Opening { key, called: None, lease: None };
+        let mut opening = Opening { key, called: None, lease: None, by_wildcard: false };
         if key.side == Side::Lan {
             if packet.src == external {
                 return Err(Fate::Drop);
@@ -185,6 +200,18 @@ impl Reference {
     /// Whether somebody may call an external port by himself.
     fn admit(&self, opening: &mut Opening) -> Result<(), Fate> {
         let Key { protocol, dst: (_, port), src: (remote, _), .. } = opening.key;
+        if protocol != protocol::ICMP {
+            if port == 0 {
+                return Err(Fate::Pass);
+            }
+            if let Some((client, until)) = self.ports.by_wildcard(self.now, protocol, port, remote)
+            {
+                opening.called = Some(client);
+                opening.lease = Some(until);
+                opening.by_wildcard = true;
+                return Ok(());
+            }
+        }
         let Some(held) = self.ports.held(self.now, protocol, port) else {
             let routers = protocol == protocol::ICMP || !self.ports.range.contains(port);
             return Err(if routers { Fate::Pass } else { Fate::Drop });
@@ -212,7 +239,11 @@ impl Reference {
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;
         let bound = opening.lease.is_some() && protocol == protocol::UDP;
-        // First of all the opener's own port.
+        // Before the opener's own port, which might be the one that is called.
+        if let (true, Side::Lan, Some(called)) = (opening.by_wildcard, side, opening.called) {
+            let moment = self.now + SECOND;
+            self.ports.hold_by_wildcard(self.now, protocol, dst.1, called, moment);
+        }
         let opener_seen = if side == Side::Lan {
             let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
             (self.addresses.external, port)
@@ -222,8 +253,15 @@ impl Reference {
         if let (true, Some(lease)) = (bound, opening.lease) {
             deadline = deadline.min(lease);
         }
+        let holds = |ports: &mut PortTable, called| {
+            if opening.by_wildcard {
+                ports.hold_by_wildcard(self.now, protocol, dst.1, called, deadline)
+            } else {
+                ports.extend(self.now, protocol, dst.1, called, deadline)
+            }
+        };
         if let Some(called) = opening.called
-            && !self.ports.extend(self.now, protocol, dst.1, called, deadline)
+            && !holds(&mut self.ports, called)
         {
             return Err(format!("port {} is not {called:?}'s any more", dst.1));
         }
@@ -266,7 +304,9 @@ impl Reference {
         if packet.ttl <= 1 {
             return if outbound { Fate::Pass } else { Fate::Drop };
         }
-        self.follow(key, flags_of(packet));
+        if !self.follow(key, flags_of(packet)) {
+            return Fate::Drop;
+        }
         let mut sent = packet.clone();
         sent.set_source(half.new_src);
         sent.set_destination(half.new_dst);

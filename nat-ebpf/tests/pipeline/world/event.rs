@@ -125,7 +125,7 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn port() -> impl Strategy<Value = PortPick> {
     prop_oneof![
         8 => any::<usize>().prop_map(PortPick::Known),
-        1 => prop_oneof![Just(22), Just(80), Just(5000), Just(8080), any::<u16>()]
+        1 => prop_oneof![Just(0), Just(22), Just(68), Just(80), Just(5000), Just(8080), any::<u16>()]
             .prop_map(PortPick::Any),
     ]
 }
@@ -172,7 +172,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         .prop_map(|(from, client, shape)| Event::Inwards { from, client, shape });
     let open = (
         prop_oneof![Just(protocol::UDP), Just(protocol::TCP)],
-        prop_oneof![Just(80_u16), Just(5000), Just(8080)],
+        prop_oneof![Just(80_u16), Just(5000), Just(8080), Just(0)],
         client,
         lets_in(),
     )

@@ -5,7 +5,7 @@ mod topology;
 
 pub use event::{Event, event};
 
-use crate::reference::{Fate, Reference, SECOND, Side};
+use crate::reference::{Fate, Reference, SECOND, Side, Terms};
 use event::{LetsIn, PortPick};
 use nat_common::ports::Endpoint;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
@@ -243,7 +243,9 @@ impl World {
             .chain(remote.map(|(addr, seconds)| (addr, now + seconds * SECOND)))
             .collect();
         let reserved = disabled.map(|seconds| now + seconds * SECOND);
-        let wanted = self.reference.ports.open_forward(now, number, port, client, leases, reserved);
+        let yielding = self.reference.yielding(number);
+        let terms = Terms { leases, reserved, yielding };
+        let wanted = self.reference.ports.open_forward(now, number, port, client, terms);
         let found = self.tables.open_forward(&forward).is_ok();
         if found != wanted {
             return Err(format!("opening {forward:?} told {found}, not {wanted}"));

@@ -191,15 +191,15 @@ impl<'a> Steps<'a> {
         let seconds = 1 << (self.input.byte()? % 14);
         Some(Forward {
             protocol: if kind & 1 == 0 { Protocol::Udp } else { Protocol::Tcp },
-            port: self.port()?.max(1),
+            port: self.port()?,
             client: Endpoint {
                 addr: self.input.one_of(&CLIENTS)?.into(),
                 port: NetPort::new(self.port()?.max(1)),
             },
-            // A forward lets somebody in.
-            any_remote: (kind & 2 == 0 || kind >> 4 & 3 == 0).then_some(seconds),
+            // A forward lets somebody in, or is disabled.
+            any_remote: (kind & 2 == 0 || kind & 0x38 == 0).then_some(seconds),
             remotes: listed.map(|addr| ((*addr).into(), seconds)).collect(),
-            disabled: None,
+            disabled: (kind & 8 != 0).then_some(seconds * 2),
         })
     }
 }

@@ -134,6 +134,8 @@ impl Maps {
         let now = now()?;
         let index = forward.slot_index();
         let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
+        let settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
+        slot.take_from_wildcard(now, forward.client, settings.yielding(now, forward.protocol));
         ensure!(!slot.is_others(now, forward.client), "port {} is in use", forward.port);
         slot.lease(now, forward.client, forward.flags(), forward.deadline(now));
         self.ports.set(index, slot.to_bytes(), 0)?;
@@ -151,7 +153,7 @@ impl Maps {
             Err(MapError::KeyNotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        if !led && forward.flags() != 0 {
+        if !led && forward.leads() {
             self.endpoints.insert(key, forward.external().pack(), 0)?;
         }
         self.used_slots.insert(index);

@@ -11,6 +11,7 @@ mod malformed;
 mod mapping;
 mod passing;
 mod translation;
+mod wildcard;
 
 use super::Row;
 use nat_common::ports::Endpoint;
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Row> {
         filtering::rows(),
         forwards::rows(),
         disabled::rows(),
+        wildcard::rows(),
         hairpin::rows(),
         icmp_errors::rows(),
         expiry::rows(),

@@ -10,6 +10,7 @@
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod broadcast;
 pub mod checksum;
 pub mod frame;
 pub mod guard;

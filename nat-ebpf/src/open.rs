@@ -44,6 +44,33 @@ impl<'a> Opening<'a> {
         Self { settings, now, flow, side, hairpin, client, until, by_wildcard }
     }
 
+    /// The flow.
+    #[inline(always)]
+    pub const fn flow(&self) -> &Flow {
+        self.flow
+    }
+
+    /// Whether a LAN client calls another one.
+    #[inline(always)]
+    pub const fn is_hairpin(&self) -> bool {
+        self.hairpin
+    }
+
+    /// The internal client that is called.
+    #[inline(always)]
+    pub const fn client(&self) -> Endpoint {
+        self.client
+    }
+
+    /// The opener as others see it; `source` is what [`Self::source_request`] was answered.
+    #[inline(always)]
+    pub const fn seen_as(&self, source: u64) -> Peer {
+        match self.side {
+            Side::Lan => mapping::peer(source),
+            Side::Wan => self.flow.src,
+        }
+    }
+
     /// What to ask for the external endpoint from which the opener's packets will leave; `None` when
     /// the opener is outside.
     #[inline(always)]
@@ -134,7 +161,7 @@ impl Opening<'_> {
             Some(pool_index) => {
                 self.admit(tables, pool_index)?;
                 self.hairpin = true;
-                route_to_lan(tables, flow.src.0, self.client.addr)?
+                self.route_to_client(tables)?
             }
         };
         self.check_opener()?;
@@ -156,7 +183,7 @@ impl Opening<'_> {
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
             Some(pool_index) => self.admit(tables, pool_index)?,
         }
-        let route = route_to_lan(tables, flow.src.0, self.client.addr)?;
+        let route = self.route_to_client(tables)?;
         self.check_opener()?;
         Ok(route)
     }
@@ -266,6 +293,14 @@ impl Opening<'_> {
         };
         self.client = owner.endpoint();
         if admitted { Ok(()) } else { Err(Verdict::drop(Counter::DropFiltered)) }
+    }
+
+    #[inline(always)]
+    fn route_to_client<T: Tables>(&self, tables: &T) -> Step<Route> {
+        if self.client.addr.is_broadcast() && matches!(self.flow.protocol, Protocol::Udp) {
+            return Ok(Route::new(Way::EveryLan));
+        }
+        route_to_lan(tables, self.flow.src.0, self.client.addr)
     }
 
     /// A session is not opened while disconnected, nor by a reset.

@@ -1,5 +1,6 @@
 //! The whole way of a packet, from its bytes to its verdict.
 
+use crate::broadcast;
 use crate::frame::Frame;
 use crate::icmp_error;
 use crate::next_hop;
@@ -63,6 +64,9 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
                 Some(request) => unfold(tables.external_endpoint(&request))?,
                 None => 0,
             };
+            if route.is_every_lan() {
+                return Err(broadcast::deliver(frame, tables, &ip, &opening, source));
+            }
             unfold(open::insert(tables, &opening, source))?;
             tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?
         }

@@ -29,6 +29,8 @@ pub enum Decision {
         /// Index of the link.
         link: u8,
     },
+    /// Translated, to be sent to everybody by every LAN link.
+    Broadcast,
 }
 
 /// Set in every verdict and in nothing else that functions return.
@@ -38,7 +40,8 @@ const PASS: u64 = 0;
 const DROP: u64 = 1;
 const SEND: u64 = 2;
 const RESOLVE: u64 = 3;
-const KIND: u64 = 3;
+const BROADCAST: u64 = 4;
+const KIND: u64 = 7;
 const VALUE_SHIFT: u32 = 8;
 
 impl Verdict {
@@ -66,6 +69,12 @@ impl Verdict {
         Self::new(RESOLVE, link as u64)
     }
 
+    /// See [`Decision::Broadcast`].
+    #[inline(always)]
+    pub const fn broadcast() -> Self {
+        Self::new(BROADCAST, 0)
+    }
+
     #[inline(always)]
     const fn new(kind: u64, value: u64) -> Self {
         Self(IS_VERDICT | value << VALUE_SHIFT | kind)
@@ -79,6 +88,7 @@ impl Verdict {
             PASS => Decision::Pass(value as u32),
             DROP => Decision::Drop(value as u32),
             SEND => Decision::Send { link: value as u8 },
+            BROADCAST => Decision::Broadcast,
             _ => Decision::Resolve { link: value as u8 },
         }
     }
@@ -92,6 +102,7 @@ impl core::fmt::Debug for Verdict {
             Decision::Drop(number) => write!(f, "Drop({})", name(number)),
             Decision::Send { link } => write!(f, "Send({link})"),
             Decision::Resolve { link } => write!(f, "Resolve({link})"),
+            Decision::Broadcast => write!(f, "Broadcast"),
         }
     }
 }
@@ -141,6 +152,8 @@ pub enum Way {
     Elsewhere,
     /// To the router itself, or a broadcast.
     Local,
+    /// To everybody in every LAN.
+    EveryLan,
     /// Nowhere.
     None,
 }
@@ -150,6 +163,7 @@ const LOCAL: u64 = 1;
 const ELSEWHERE: u64 = 2;
 const UNRESOLVED: u64 = 3;
 const LINK: u64 = 4;
+const EVERY_LAN: u64 = 5;
 const WAY: u64 = 7;
 const LINK_SHIFT: u32 = 3;
 const LINK_MASK: u64 = 0x3f;
@@ -166,6 +180,7 @@ impl Route {
             Way::None => NONE,
             Way::Local => LOCAL,
             Way::Elsewhere => ELSEWHERE,
+            Way::EveryLan => EVERY_LAN,
             Way::Unresolved { link } => (link as u64) << LINK_SHIFT | UNRESOLVED,
             Way::Link { link, mac } => {
                 mac_word(mac) << MAC_SHIFT | (link as u64) << LINK_SHIFT | LINK
@@ -180,6 +195,7 @@ impl Route {
             NONE => Way::None,
             LOCAL => Way::Local,
             ELSEWHERE => Way::Elsewhere,
+            EVERY_LAN => Way::EveryLan,
             UNRESOLVED => Way::Unresolved { link: self.link() },
             LINK => Way::Link { link: self.link(), mac: word_mac(self.mac()) },
             _ => Way::None,
@@ -196,6 +212,12 @@ impl Route {
     #[inline(always)]
     pub const fn is_resolved(self) -> bool {
         self.0 & WAY == LINK
+    }
+
+    /// Whether it leads to everybody in every LAN.
+    #[inline(always)]
+    pub const fn is_every_lan(self) -> bool {
+        self.0 & WAY == EVERY_LAN
     }
 
     /// Index of the link.
@@ -251,6 +273,7 @@ mod tests {
         for way in [
             Way::None,
             Way::Local,
+            Way::EveryLan,
             Way::Elsewhere,
             Way::Unresolved { link: 63 },
             Way::Link { link: 63, mac },
@@ -262,6 +285,7 @@ mod tests {
         let verdict = Verdict::drop(Counter::DropLeak);
         assert_eq!(verdict.decision(), Decision::Drop(Counter::DropLeak as u32));
         assert_eq!(unfold(fold(Err(verdict))), Err(verdict));
+        assert_eq!(Verdict::broadcast().decision(), Decision::Broadcast);
         assert_eq!(Verdict::send(63).decision(), Decision::Send { link: 63 });
     }
 }

@@ -1,17 +1,20 @@
 //! Port forwards of the less common kinds, by SOAP and with real packets.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use nat_tests::client::{
     Gateway,
     soap::{MAPPING, Mapping},
 };
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
-    EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as,
+    ANSWER_TIMEOUT, EXTERNAL, Lab, Namespace, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as,
+    udp_seen_as,
 };
 use nat_tests::lease::{tcp_opens, udp_answers};
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::fs;
+use std::io::Read as _;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +99,76 @@ fn the_wildcard_gets_what_nobody_else_has() -> Result<()> {
     daemon.stop()?;
     drop(bpffs);
     lab.finish()
+}
+
+/// What wakes a host with this MAC address.
+fn magic_packet(mac: [u8; 6]) -> Vec<u8> {
+    [[0xff; 6].as_slice(), &mac.repeat(16)].concat()
+}
+
+#[test]
+fn a_packet_for_everybody_wakes_hosts_in_every_lan() -> Result<()> {
+    let lab = Lab::builder().second_lan().build()?;
+    let config = open_policy(&lab)?;
+    let daemon =
+        Daemon::builder(&lab).argument("--config").argument(&config.to_string_lossy()).start()?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    let everybody =
+        Mapping { client: "255.255.255.255", external_port: "4000", internal_port: "9", ..MAPPING };
+    let refused = gateway.add(&Mapping { protocol: "TCP", ..everybody })?;
+    assert_eq!((refused.0.status, refused.error_code()), (500, Some(600)), "{refused:?}");
+    gateway.add(&everybody)?.success()?;
+    assert!(daemon.mappings()?.iter().any(|it| it["internal"] == "255.255.255.255:9"));
+
+    let hosts = [(&lab.lan, "lan0"), (lab.second_lan()?, "lan1")];
+    let mut frames = Vec::new();
+    for (host, router) in hosts {
+        let frame = host.enter(|| -> Result<Socket> {
+            let all = Some(Protocol::from(i32::from(0x0800_u16.to_be())));
+            let socket = Socket::new(Domain::PACKET, Type::RAW, all)?;
+            socket.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+            Ok(socket)
+        })??;
+        frames.push((frame, mac_address(&lab.router, router)?));
+    }
+    let sleepers = [lab.lan.udp("0.0.0.0:9")?, lab.second_lan()?.udp("0.0.0.0:9")?];
+    let caller = lab.wan.udp("11.22.33.9:4444")?;
+    let magic = magic_packet([2, 0, 0, 0, 0, 7]);
+    caller.send_to(&magic, external(4000))?;
+    let mut buffer = [0; 256];
+    for sleeper in &sleepers {
+        let (length, from) = sleeper.recv_from(&mut buffer)?;
+        assert_eq!(buffer.get(..length), Some(magic.as_slice()));
+        assert_eq!(from, SocketAddrV4::new(WAN_HOST, 4444).into());
+        // An answer is a flow of the host's own.
+        sleeper.send_to(b"awake", from)?;
+        let (length, by) = caller.recv_from(&mut buffer)?;
+        assert_eq!(buffer.get(..length), Some(b"awake".as_slice()));
+        assert_eq!(by.ip(), EXTERNAL);
+    }
+    // To everybody on the link, by the router's interface there.
+    for (socket, router) in &mut frames {
+        let head = loop {
+            let length = socket.read(&mut buffer)?;
+            let frame = buffer.get(..length).unwrap_or_default();
+            if frame.ends_with(&magic) {
+                break frame.get(..12).unwrap_or_default().to_vec();
+            }
+        };
+        assert_eq!(head, [[0xff; 6], *router].concat());
+    }
+    assert!(daemon.counter("inbound_packets")? >= 1);
+    daemon.stop()?;
+    lab.finish()
+}
+
+fn mac_address(namespace: &Namespace, interface: &str) -> Result<[u8; 6]> {
+    let listed = namespace.ip(&["-json", "link", "show", "dev", interface])?;
+    let listed: Value = serde_json::from_str(&listed)?;
+    let text = listed[0]["address"].as_str().context("no address")?;
+    let octets: Vec<u8> =
+        text.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<_, _>>()?;
+    octets.try_into().ok().context("no MAC address")
 }
 
 #[test]

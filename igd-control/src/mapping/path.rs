@@ -12,7 +12,7 @@ pub struct PortForward {
     pub protocol: Protocol,
     /// External port; 0 is the wildcard, every port that is not otherwise mapped.
     pub external_port: u16,
-    /// Where packets go; by the wildcard to the port on which they came, whatever this one is. One
+    /// Where packets go, 255.255.255.255 being everybody in every LAN (UDP); by the wildcard to the port on which they came, whatever this one is. One
     /// external port belongs to one internal endpoint.
     pub internal: SocketAddrV4,
     /// Until when any remote host is let in; `None` when only the listed ones are.
@@ -35,7 +35,7 @@ impl PortForward {
     /// Whether outgoing packets of the internal endpoint may leave from the port.
     pub fn leads(&self) -> bool {
         let lets_in = self.any_remote.is_some() || !self.remotes.is_empty();
-        lets_in && self.external_port != WILDCARD_PORT
+        lets_in && self.external_port != WILDCARD_PORT && !self.internal.ip().is_broadcast()
     }
 }
 

@@ -65,7 +65,7 @@ impl Forward {
 
     /// Whether its client's own packets may leave from its port.
     pub fn leads(&self) -> bool {
-        self.flags() != 0 && self.port != WILDCARD_PORT
+        self.flags() != 0 && self.port != WILDCARD_PORT && !self.client.addr.is_broadcast()
     }
 
     /// When the last of its leases ends, opened at `now`.

@@ -3,14 +3,19 @@
 
 use crate::NEXT;
 use crate::kernel::Kernel;
-use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::{bpf_redirect_neigh, bpf_xdp_adjust_meta};
+use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::{
+    bpf_clone_redirect, bpf_redirect_neigh, bpf_skb_store_bytes, bpf_xdp_adjust_meta,
+};
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::{TcContext, XdpContext};
-use core::mem::size_of;
+use core::mem::{size_of, size_of_val};
 use core::ptr::null_mut;
 use nat_common::Counter;
+use nat_common::link::MAX_LINKS;
+use nat_common::session::Side;
 use nat_ebpf::Tables;
+use nat_ebpf::frame::ETHERNET;
 
 /// Marks the metadata of a translated packet that `nat_neighbour` is to send.
 const HAND_OVER: u32 = 0x4e41_5401;
@@ -22,8 +27,11 @@ struct HandOver {
     ifindex: u32,
 }
 
-/// Gives a translated packet to the kernel, whose neighbour table keeps it until the next hop's MAC
-/// address is known: [`nat_neighbour`] picks it up on its way in.
+/// In the place of an interface: everybody in every LAN.
+pub(crate) const EVERY_LAN: u32 = 0;
+
+/// Gives a translated packet to the kernel: [`nat_neighbour`] picks it up on its way in. With an
+/// interface, the kernel's neighbour table keeps it until the next hop's MAC address is known.
 #[inline(always)]
 pub(crate) fn hand_over(ctx: &XdpContext, kernel: &Kernel, ifindex: u32) -> u32 {
     const SIZE: usize = size_of::<HandOver>();
@@ -39,7 +47,8 @@ pub(crate) fn hand_over(ctx: &XdpContext, kernel: &Kernel, ifindex: u32) -> u32 
     xdp_action::XDP_PASS
 }
 
-/// On the way into every interface: sends the translated packets whose next hop XDP did not know.
+/// On the way into every interface: sends the translated packets whose next hop XDP did not know, and
+/// those for more than one interface.
 #[classifier]
 pub fn nat_neighbour(ctx: TcContext) -> i32 {
     const SIZE: usize = size_of::<HandOver>();
@@ -54,6 +63,39 @@ pub fn nat_neighbour(ctx: TcContext) -> i32 {
     if note.mark != HAND_OVER {
         return NEXT;
     }
+    if note.ifindex == EVERY_LAN {
+        return to_every_lan(&ctx);
+    }
     // SAFETY: no parameters are given, so the helper reads none.
     unsafe { bpf_redirect_neigh(note.ifindex, null_mut(), 0, 0) as i32 }
+}
+
+/// Sends a copy of the packet to everybody in every LAN, except where it is too big.
+#[inline(always)]
+fn to_every_lan(ctx: &TcContext) -> i32 {
+    const BROADCAST: u16 = 0xffff;
+    let kernel = Kernel::maps_only();
+    let skb = ctx.skb.skb;
+    let len = ctx.len();
+    for index in 0..MAX_LINKS as u8 {
+        let Some(link) = kernel.link(index) else { break };
+        if link.ifindex == 0 || matches!(link.side(), Side::Wan) {
+            continue;
+        }
+        if len > u32::from(link.mtu) + ETHERNET as u32 {
+            // Beside being counted as forwarded: others may have got it.
+            kernel.count(Counter::DropTooBig, 1);
+            continue;
+        }
+        let [a, b, c] = link.mac;
+        let mut macs: [u16; 6] = [BROADCAST, BROADCAST, BROADCAST, a, b, c];
+        let size = size_of_val(&macs) as u32;
+        // SAFETY: the context is the kernel's, and the bytes and their length are those of the array. The
+        // first copy keeps its addresses: writing makes the next one's header its own.
+        unsafe {
+            bpf_skb_store_bytes(skb.cast(), 0, (&raw mut macs).cast(), size, 0);
+            bpf_clone_redirect(skb, link.ifindex, 0);
+        }
+    }
+    TC_ACT_SHOT
 }

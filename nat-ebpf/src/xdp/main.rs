@@ -16,7 +16,7 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::warn;
-use hand_over::hand_over;
+use hand_over::{EVERY_LAN, hand_over};
 use kernel::Kernel;
 use memory::{Memory, read};
 use nat_common::session::Side;
@@ -57,6 +57,7 @@ fn run(ctx: &XdpContext, side: Side) -> u32 {
             Some(link) => hand_over(ctx, &kernel, link.ifindex),
             None => xdp_action::XDP_DROP,
         },
+        Decision::Broadcast => hand_over(ctx, &kernel, EVERY_LAN),
     }
 }
 

@@ -149,6 +149,8 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         let left = mapping.lease_left;
         assert!(left.is_some_and(|left| (1..=LONGEST_LEASE).contains(&left)), "{mapping:?}");
         let own = CLIENTS.contains(mapping.internal.ip()) && mapping.external_port >= 1024;
+        let everybody = mapping.internal.ip().is_broadcast();
+        assert!(!everybody || (mapping.protocol, mapping.external_port == 0) == ("UDP", false));
         assert!(own || policy == Policy::Open, "{mapping:?}");
         let forward = forwards.values().find(|forward| {
             forward.protocol.name() == mapping.protocol

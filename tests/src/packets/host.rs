@@ -79,6 +79,7 @@ impl Machine for HostMachine {
             Decision::Drop(_) => (Action::Drop, None),
             Decision::Send { link } => (Action::Send, Some(link)),
             Decision::Resolve { link } => (Action::Resolve, Some(link)),
+            Decision::Broadcast => (Action::Broadcast, None),
         };
         let mut counted = self.tables.counters();
         for (after, before) in counted.iter_mut().zip(before) {

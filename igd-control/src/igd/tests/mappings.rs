@@ -131,6 +131,25 @@ fn the_wildcard_is_for_whom_the_policy_trusts() {
     assert!(open.path().forward(Protocol::Tcp, 0).is_none());
 }
 
+#[test]
+fn everybody_is_a_client_for_udp_and_for_whom_the_policy_trusts() {
+    let everybody = with(&ADD, &[("NewInternalClient", "255.255.255.255"), ("NewProtocol", "UDP")]);
+    let mut careful = gateway(Policy::OwnClient);
+    assert_eq!(call(&mut careful, HOST_A, "AddPortMapping", &everybody), Err(606));
+    let mut open = gateway(Policy::Open);
+    for (changes, expected) in [
+        ([("NewProtocol", "TCP")], Err(600)),
+        ([("NewExternalPort", "0")], Err(716)),
+        ([("NewRemoteHost", "255.255.255.255")], Err(600)),
+        ([("NewExternalPort", "9")], Ok(vec![])),
+    ] {
+        let arguments = with(&everybody, &changes);
+        assert_eq!(call(&mut open, HOST_A, "AddPortMapping", &arguments), expected, "{changes:?}");
+    }
+    let forward = open.path().forward(Protocol::Udp, 9).unwrap();
+    assert!(forward.internal.ip().is_broadcast() && !forward.leads());
+}
+
 /// Host A has 5000, host B has 5001.
 fn gateway_of_two(policy: Policy) -> Gateway<FakePath> {
     let mut gateway = gateway(policy);

@@ -32,6 +32,8 @@ pub enum Fate {
     Pass,
     Drop,
     Send(Box<Packet>),
+    /// Sent to everybody in every LAN.
+    Broadcast(Box<Packet>),
 }
 
 /// Idle times in seconds.
@@ -109,6 +111,12 @@ struct Opening {
     by_wildcard: bool,
 }
 
+impl Opening {
+    fn calls_everybody(&self) -> bool {
+        self.called.is_some_and(|(addr, _)| addr.is_broadcast())
+    }
+}
+
 impl Reference {
     pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16)) -> Self {
         Self {
@@ -142,6 +150,9 @@ impl Reference {
         };
         if !self.is_live(&key) {
             match self.plan(key, packet) {
+                Ok(opening) if opening.calls_everybody() => {
+                    return self.deliver(&opening, packet, observed);
+                }
                 Ok(opening) => self.open(&opening, packet, observed)?,
                 Err(fate) => return Ok(fate),
             }
@@ -226,6 +237,29 @@ impl Reference {
         } else {
             Err(Fate::Drop)
         }
+    }
+
+    /// Delivers a packet to everybody in every LAN, without a session.
+    fn deliver(
+        &mut self,
+        opening: &Opening,
+        packet: &Packet,
+        observed: Option<u16>,
+    ) -> Result<Fate, String> {
+        let Key { side, protocol, src, .. } = opening.key;
+        let idle = self.idle_time(protocol, &Connection::default());
+        let mut sent = packet.clone();
+        if side == Side::Lan {
+            let deadline = self.now + idle + idle / 16;
+            let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
+            sent.set_source((self.addresses.external, port));
+        }
+        if packet.ttl <= 1 {
+            return Ok(Fate::Drop);
+        }
+        sent.ttl -= 1;
+        sent.set_destination(opening.called.unwrap());
+        Ok(Fate::Broadcast(Box::new(sent)))
     }
 
     /// Makes both halves of a session.

@@ -244,7 +244,7 @@ impl PortTable {
         let own = held.filter(|held| held.owner == client);
         let (hold, opened_inside, by_wildcard) =
             own.map_or((0, false, false), |held| (held.hold, held.opened_inside, held.by_wildcard));
-        let leads = !leases.is_empty() && port != 0;
+        let leads = !leases.is_empty() && port != 0 && !client.0.is_broadcast();
         let entry = Port { owner: client, hold, opened_inside, by_wildcard, leases, reserved };
         self.ports.insert((protocol, port), entry);
         let led = self.last.get(&(protocol, client)).is_some_and(|last| {

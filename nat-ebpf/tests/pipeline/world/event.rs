@@ -173,7 +173,7 @@ pub fn event() -> impl Strategy<Value = Event> {
     let open = (
         prop_oneof![Just(protocol::UDP), Just(protocol::TCP)],
         prop_oneof![Just(80_u16), Just(5000), Just(8080), Just(0)],
-        client,
+        0..=9_usize,
         lets_in(),
     )
         .prop_map(|(protocol, port, client, lets_in)| Event::Open {

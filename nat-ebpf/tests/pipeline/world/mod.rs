@@ -96,6 +96,7 @@ impl World {
         let link = match verdict.decision() {
             Decision::Pass(_) | Decision::Drop(_) if found == bytes => return Ok(()),
             Decision::Send { link } | Decision::Resolve { link } => link,
+            Decision::Broadcast => topology::LAN,
             _ => return Err(format!("{verdict:?}, and yet changed: {bytes:02x?}")),
         };
         let (Some(before), Some(after)) = (Packet::parse(bytes), Packet::parse(&found)) else {
@@ -121,7 +122,9 @@ impl World {
         }
         match event {
             Event::Open { protocol, port, client, lets_in } => {
-                self.open(*protocol, *port, topology::client(*client), *lets_in)
+                let may_be_everybody = *protocol == protocol::UDP && *port != 0;
+                let client = topology::forwarded(*client, may_be_everybody);
+                self.open(*protocol, *port, client, *lets_in)
             }
             Event::Close(which) => {
                 if !self.forwards.is_empty() {
@@ -199,6 +202,13 @@ impl World {
                 }
                 self.sent.insert(0, (link, wanted));
                 self.sent.truncate(REMEMBERED);
+            }
+            (Fate::Broadcast(wanted), Decision::Broadcast) => {
+                // The kernel writes the MAC addresses, one copy after the other.
+                if found != wanted.to_bytes() {
+                    let found = Packet::parse(&found);
+                    return Err(format!("sent to everybody is {found:?}, not {wanted:?}"));
+                }
             }
             _ => return Err(format!("{verdict:?}, not {fate:?}, for {packet:?}")),
         }

@@ -1,5 +1,6 @@
 //! The rows, by what they are about.
 
+mod broadcast;
 mod disabled;
 mod expiry;
 mod filtering;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Row> {
         forwards::rows(),
         disabled::rows(),
         wildcard::rows(),
+        broadcast::rows(),
         hairpin::rows(),
         icmp_errors::rows(),
         expiry::rows(),

@@ -79,6 +79,10 @@ fn the_wildcard_gets_what_nobody_else_has() -> Result<()> {
     // A mapping of its own takes the port over that a flow of the wildcard holds.
     let second = Gateway::discover(lab.second_lan()?)?;
     second.add(&Mapping { client: "192.168.78.2", ..MAPPING })?.success()?;
+    let in_use =
+        Mapping { client: "192.168.78.2", protocol: "TCP", external_port: "22", ..MAPPING };
+    let refused = second.add(&in_use)?;
+    assert_eq!(refused.error_code(), Some(718), "an established connection is there: {refused:?}");
     udp_seen_as(&client, external(6000))?;
     let sessions = daemon.sessions()?;
     let of_port = |session: &&Value| session["external"] == "11.22.33.1:6000";

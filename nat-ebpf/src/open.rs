@@ -31,8 +31,6 @@ pub struct Opening<'a> {
     client: Endpoint,
     /// Until when the port forward lets the caller in; `BootTime(0)`: it was not a forward.
     until: BootTime,
-    /// Whether that forward is the one of every port not otherwise mapped.
-    by_wildcard: bool,
 }
 
 impl<'a> Opening<'a> {
@@ -40,8 +38,7 @@ impl<'a> Opening<'a> {
     #[inline(always)]
     pub const fn new(settings: &'a Settings, now: BootTime, flow: &'a Flow, side: Side) -> Self {
         let client = Endpoint { addr: NetAddr::UNSPECIFIED, port: NetPort(0) };
-        let (hairpin, by_wildcard, until) = (false, false, BootTime(0));
-        Self { settings, now, flow, side, hairpin, client, until, by_wildcard }
+        Self { settings, now, flow, side, hairpin: false, client, until: BootTime(0) }
     }
 
     /// The flow.
@@ -165,8 +162,8 @@ impl Opening<'_> {
             }
         };
         self.check_opener()?;
-        // For a moment, lest the caller's own mapping take the port that it calls.
-        if self.by_wildcard && !self.hold_port(tables, self.now.plus_secs(1)) {
+        // For a moment, lest the caller's own mapping take the port that it calls by the wildcard.
+        if self.hairpin && !self.hold_port(tables, self.now.plus_secs(1)) {
             return Err(Verdict::drop(Counter::DropUnmapped));
         }
         Ok(route)
@@ -243,16 +240,14 @@ impl Opening<'_> {
     }
 
     /// Holds the port that is called; `false` when it is not the client's.
-    #[inline(always)]
+    #[inline(never)]
     fn hold_port<T: Tables>(&self, tables: &T, until: BootTime) -> bool {
         let flow = self.flow;
         let Some(pool_index) = tables.external_index(flow.dst.0) else { return false };
         let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
-        if self.by_wildcard {
-            let client = (pool_index, self.client);
-            return wildcard::hold(tables, self.now, index, flow.protocol, client, until);
-        }
-        tables.slot(index).is_some_and(|slot| slot.extend(self.now, self.client, until).is_ok())
+        let Some(slot) = tables.slot(index) else { return false };
+        slot.extend(self.now, self.client, until).is_ok()
+            || wildcard::claim(tables, self.now, flow, (pool_index, &slot), self.client, until)
     }
 
     /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until
@@ -266,7 +261,6 @@ impl Opening<'_> {
         let state = slot.state(self.now);
         if let Some(admitted) = wildcard::admit(tables, self.now, flow, index, state)? {
             (self.client, self.until) = admitted;
-            self.by_wildcard = true;
             return Ok(());
         }
         // Ports outside the NAT's own range are the kernel's to give away, forwarded or not.

@@ -10,7 +10,9 @@ use crate::parse::Flow;
 use crate::tables::{InsertError, Tables};
 use crate::track::lease;
 use crate::verdict::{Step, Verdict};
-use nat_common::ports::{Endpoint, Owner, SlotState, WILDCARD_PORT, wildcard_slot};
+use nat_common::ports::{
+    Endpoint, Owner, PortSlot, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
+};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::{BootTime, Counter, NetAddr, Protocol};
 
@@ -82,24 +84,26 @@ fn ask<T: Tables>(tables: &T, now: BootTime, index: u32, remote: NetAddr) -> (Ne
     (NetAddr::UNSPECIFIED, BootTime(0))
 }
 
-/// Holds the port that a flow has called by the wildcard, whose slot is `index`, for its client; claims
-/// it when nobody has it. Tells whether it is the client's.
+/// Claims the port that a flow has called by the wildcard, and that nobody has, for its client. `false`
+/// when somebody has it, or it was not by the wildcard.
 #[inline(always)]
-pub fn hold<T: Tables>(
+pub fn claim<T: Tables>(
     tables: &T,
     now: BootTime,
-    index: u32,
-    protocol: Protocol,
-    (pool_index, client): (u32, Endpoint),
-    until: BootTime,
+    flow: &Flow,
+    (pool_index, slot): (u32, &PortSlot),
+    client: Endpoint,
+    hold: BootTime,
 ) -> bool {
-    let Some(slot) = tables.slot(index) else { return false };
-    if slot.claim(now, Owner::new(client, Owner::BY_WILDCARD), until).is_err() {
-        return slot.extend(now, client, until).is_ok();
+    let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
+    if until(tables, now, index, client, flow.src.0) <= now
+        || slot.claim(now, Owner::new(client, Owner::BY_WILDCARD), hold).is_err()
+    {
+        return false;
     }
     tables.count(Counter::MappingsCreated, 1);
     let ours = ExternalEndpoint { port: client.port, pool_index: pool_index as u16 };
-    lead(tables, now, protocol, client, ours);
+    lead(tables, now, flow.protocol, client, ours);
     true
 }
 

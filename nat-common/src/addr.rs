@@ -11,6 +11,9 @@ impl NetAddr {
     /// 0.0.0.0, which also stands for "any remote host".
     pub const UNSPECIFIED: Self = Self([0, 0]);
 
+    /// 255.255.255.255: everybody on a link.
+    pub const BROADCAST: Self = Self([0xffff, 0xffff]);
+
     /// From the four octets, most significant first.
     #[inline(always)]
     pub const fn from_octets(octets: [u8; 4]) -> Self {
@@ -52,6 +55,12 @@ impl NetAddr {
     pub const fn is_no_source(self) -> bool {
         let first = self.octets()[0];
         first == 0 || first == 127 || first >= 224
+    }
+
+    /// 255.255.255.255.
+    #[inline(always)]
+    pub const fn is_broadcast(self) -> bool {
+        self.0[0] == 0xffff && self.0[1] == 0xffff
     }
 
     /// 0.0.0.0.

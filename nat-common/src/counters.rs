@@ -71,7 +71,7 @@ counters! {
     DropSpoofed = "drop_spoofed", Dropped, "packets from the LAN with an external address as their source, and from the WAN with the router's or an internal one";
     DropFiltered = "drop_filtered", Dropped, "packets from the WAN to a mapped port that its filtering does not let in";
     DropUnmapped = "drop_unmapped", Dropped, "packets from the WAN to a port of the NAT that nobody has mapped, or to an internal address";
-    DropNoSession = "drop_no_session", Dropped, "TCP resets of connections that are not known";
+    DropNoSession = "drop_no_session", Dropped, "TCP resets of connections that are not known, and packets of sessions whose port was given to a port forward";
     DropNoPort = "drop_no_port", Dropped, "packets of new flows for which no free external port was found";
     DropTableFull = "drop_table_full", Dropped, "packets of new flows for which a table had no room";
     DropSessionLimit = "drop_session_limit", Dropped, "packets of new flows of an internal client that has as many sessions as it may";

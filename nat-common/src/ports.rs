@@ -19,6 +19,16 @@ pub const PORTS: u32 = 65_536;
 /// Slots that one external address needs.
 pub const SLOTS_PER_ADDRESS: u32 = PORTS * Protocol::COUNT;
 
+/// The port whose slot holds the wildcard's lease: the port forward of every port of its address and
+/// protocol that is not otherwise mapped. No packet is let in to it, nor leaves from it.
+pub const WILDCARD_PORT: u16 = 0;
+
+/// The slot of the wildcard beside the slot of a port.
+#[inline(always)]
+pub const fn wildcard_slot(slot: u32) -> u32 {
+    slot & !(PORTS - 1)
+}
+
 /// The slot of a port (host byte order) of the `address`-th external address.
 #[inline(always)]
 pub const fn slot_index(address: u32, protocol: Protocol, port: u16) -> u32 {
@@ -45,6 +55,9 @@ impl Owner {
     pub const ANY_REMOTE: u64 = 2;
     /// While the lease runs, the remote hosts in the remotes map may open sessions.
     pub const LISTED_REMOTES: u64 = 4;
+    /// A flow has claimed the slot that came in by the wildcard: the port forward of every port that is
+    /// not otherwise mapped.
+    pub const BY_WILDCARD: u64 = 8;
     /// What a lease decides.
     const LEASE_FLAGS: u64 = Self::ANY_REMOTE | Self::LISTED_REMOTES;
     const FLAGS: u64 = 0xffff;
@@ -76,6 +89,20 @@ impl Owner {
     #[inline(always)]
     pub const fn has(self, flags: u64) -> bool {
         self.0 & flags == flags
+    }
+
+    /// Whether a lease lets anybody in. That of a disabled port forward does not: it holds the port
+    /// for nobody.
+    #[inline(always)]
+    pub const fn is_open(self) -> bool {
+        self.0 & Self::LEASE_FLAGS != 0
+    }
+
+    /// Whether only flows that came in by the wildcard hold the slot, which another forward may take
+    /// over then.
+    #[inline(always)]
+    pub const fn yields(self) -> bool {
+        self.0 & (Self::BY_WILDCARD | Self::OPENED_INSIDE) == Self::BY_WILDCARD
     }
 }
 
@@ -200,12 +227,45 @@ impl PortSlot {
         Err(InUse)
     }
 
-    /// Notes that a session was opened from the inside.
+    /// Holds the slot at least until `until` for a session that `endpoint` opens from the inside, if it
+    /// still belongs to it, and notes that.
+    ///
+    /// # Errors
+    /// [`InUse`] when it does not, or when a disabled port forward holds it for nobody. There an
+    /// endpoint whose own flows hold the slot keeps it until they end: it has one external port
+    /// towards everybody (RFC 4787 REQ-1).
     #[inline(always)]
-    pub fn mark_opened_inside(&self) {
-        if !Owner(self.owner.get()).has(Owner::OPENED_INSIDE) {
-            self.owner.set_bits(Owner::OPENED_INSIDE);
+    pub fn open_inside(
+        &self,
+        now: BootTime,
+        endpoint: Endpoint,
+        until: BootTime,
+    ) -> Result<(), InUse> {
+        if let SlotState::Held { owner, leased: true } = self.state(now)
+            && !owner.is_open()
+            && !(owner.has(Owner::OPENED_INSIDE) && self.hold() > now)
+        {
+            return Err(InUse);
         }
+        self.extend(now, endpoint, until)?;
+        for _ in 0..TRIES {
+            let owner = Owner(self.owner.get());
+            if owner.endpoint() != endpoint {
+                return Err(InUse);
+            }
+            if owner.has(Owner::OPENED_INSIDE) {
+                return Ok(());
+            }
+            // Not by setting the bit: it might be somebody else's word by now.
+            if self.owner.replace(owner.0, owner.0 | Owner::OPENED_INSIDE).is_ok() {
+                // A forward that was just taking the slot over has either seen the mark, or is seen.
+                return match self.state(now) {
+                    SlotState::Held { owner, .. } if owner.endpoint() == endpoint => Ok(()),
+                    _ => Err(InUse),
+                };
+            }
+        }
+        Err(InUse)
     }
 
     /// Gives back a slot just claimed until `until`, if nobody has held it for longer since.
@@ -215,8 +275,9 @@ impl PortSlot {
     }
 
     /// Opens a port forward to `endpoint` until `lease`, letting in whom `flags` name
-    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`]): claims a free slot, or takes over one that
-    /// belongs to the same endpoint already. Called again, it changes the lease and the flags.
+    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`]; neither: nobody): claims a free slot, or takes
+    /// over one that belongs to the same endpoint already, or that only flows of the wildcard hold, and
+    /// not beyond `yielding`. Called again, it changes the lease and the flags.
     ///
     /// # Errors
     /// [`InUse`] when the slot belongs to another internal endpoint.
@@ -226,16 +287,63 @@ impl PortSlot {
         endpoint: Endpoint,
         flags: u64,
         lease: BootTime,
+        yielding: BootTime,
     ) -> Result<(), InUse> {
         let flags = flags & Owner::LEASE_FLAGS;
-        if self.claim_with_lease(now, Owner::new(endpoint, flags), now, lease).is_ok() {
+        let owner = Owner::new(endpoint, flags);
+        if self.claim_with_lease(now, owner, now, lease).is_ok()
+            || self.take_from_wildcard(now, owner, lease, yielding).is_ok()
+        {
             return Ok(());
         }
         // Held by sessions of this endpoint: pin it for long enough to write the rest in peace.
         self.extend(now, endpoint, now.plus_nanos(CLAIM_NANOS))?;
-        let kept = self.owner.get() & Owner::OPENED_INSIDE;
+        let kept = self.owner.get() & (Owner::OPENED_INSIDE | Owner::BY_WILDCARD);
         self.owner.swap(Owner::new(endpoint, flags | kept).0);
         self.lease.swap(lease.0);
+        Ok(())
+    }
+
+    /// Whether `endpoint` cannot have the slot, as [`Self::open_forward`] would find.
+    pub fn is_others(&self, now: BootTime, endpoint: Endpoint, yielding: BootTime) -> bool {
+        match self.state(now) {
+            SlotState::Held { owner, leased } => {
+                owner.endpoint() != endpoint
+                    && (leased || !owner.yields() || self.hold() > yielding)
+            }
+            _ => false,
+        }
+    }
+
+    /// Leases to `owner` a slot that only flows of the wildcard to another endpoint hold.
+    fn take_from_wildcard(
+        &self,
+        now: BootTime,
+        owner: Owner,
+        lease: BootTime,
+        yielding: BootTime,
+    ) -> Result<(), InUse> {
+        let hold = self.hold.get_first();
+        match self.state(now) {
+            SlotState::Held { owner: old, leased: false }
+                if old.yields()
+                    && old.endpoint() != owner.endpoint()
+                    && hold & CLAIMING == 0
+                    && hold >> 1 <= yielding.0 => {}
+            _ => return Err(InUse),
+        }
+        let mark = pack(now.plus_nanos(CLAIM_NANOS)) | CLAIMING;
+        if self.hold.replace(hold, mark).is_err() {
+            return Err(InUse);
+        }
+        // The client may have opened a session from there since: see `open_inside`.
+        if !Owner(self.owner.get()).yields() {
+            self.hold.swap(hold);
+            return Err(InUse);
+        }
+        self.owner.swap(owner.0);
+        self.lease.swap(lease.0);
+        self.hold.swap(pack(now));
         Ok(())
     }
 

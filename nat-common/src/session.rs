@@ -245,6 +245,12 @@ pub struct RemoteKey {
     pub remote: NetAddr,
 }
 
+impl RemoteKey {
+    /// Set in the slot's number for a disabled forward. The packet path never asks for such a key: it
+    /// tells the next daemon what the port is held for.
+    pub const DISABLED: u32 = 1 << 31;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

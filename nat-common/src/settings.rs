@@ -180,6 +180,16 @@ impl Settings {
         }
     }
 
+    /// Until when flows of a wildcard may hold a port at most that a port forward of its own takes
+    /// over: only an established TCP connection holds one for longer.
+    #[inline]
+    pub const fn yielding(&self, now: BootTime, protocol: Protocol) -> BootTime {
+        match protocol {
+            Protocol::Tcp => self.deadline(now, self.timeout(protocol, false)),
+            _ => BootTime::NEVER,
+        }
+    }
+
     /// Deadlines are moved only when they would move by more than this fraction of the idle time, so
     /// that entries stay shared between the CPUs' caches; it is added to the idle time, which is thus
     /// never cut short.

@@ -1,12 +1,10 @@
 //! The two halves of a session: one entry for each direction, found by the packet's own five-tuple.
 
 use crate::checksum::Delta;
-use crate::tables::Tables;
 use crate::track::tcp_bits;
-use crate::verdict::{Step, Verdict};
 use nat_common::atomic::Word64;
 use nat_common::session::{Session, SessionKey, Side, control};
-use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 
 /// Address and port of one end.
 pub type Peer = (NetAddr, NetPort);
@@ -39,34 +37,9 @@ pub struct Halves {
 }
 
 impl Halves {
-    /// Inserts both halves, the answering one first, so that an answer never comes too early.
-    ///
-    /// # Errors
-    /// The verdict when there is no room; nothing is left behind then.
-    #[inline(always)]
-    pub fn insert<T: Tables>(&self, tables: &T) -> Step<()> {
-        if !self.insert_half::<ANSWERING, T>(tables) {
-            return Err(Verdict::drop(Counter::DropTableFull));
-        }
-        if !self.insert_half::<OPENING, T>(tables) {
-            let (_, key) = self.half::<ANSWERING>();
-            tables.remove_session(&key);
-            return Err(Verdict::drop(Counter::DropTableFull));
-        }
-        tables.count(Counter::SessionsCreated, 1);
-        Ok(())
-    }
-
-    /// Inserts one half; `false` when there is no room. Not inlined: see [`crate::open`].
-    #[inline(never)]
-    fn insert_half<const HALF: bool, T: Tables>(&self, tables: &T) -> bool {
-        let (session, key) = self.half::<HALF>();
-        tables.insert_session(&key, session).is_ok()
-    }
-
     /// The half for the called one's packets ([`ANSWERING`]) or for the opener's ([`OPENING`]).
     #[inline(always)]
-    fn half<const HALF: bool>(&self) -> (Session, SessionKey) {
+    pub fn half<const HALF: bool>(&self) -> (Session, SessionKey) {
         let (side, src, new_src, dst, new_dst) = if HALF == ANSWERING {
             (self.called_side, self.called, self.called_seen, self.opener_seen, self.opener)
         } else {
@@ -101,5 +74,7 @@ impl Halves {
     }
 }
 
-const ANSWERING: bool = true;
-const OPENING: bool = false;
+/// The half for the called one's packets.
+pub const ANSWERING: bool = true;
+/// The half for the opener's packets.
+pub const OPENING: bool = false;

@@ -10,6 +10,7 @@
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod broadcast;
 pub mod checksum;
 pub mod egress;
 pub mod filter;
@@ -29,6 +30,7 @@ pub mod rewrite;
 pub mod tables;
 pub mod track;
 pub mod verdict;
+pub mod wildcard;
 
 pub use frame::Frame;
 pub use process::process;

@@ -86,8 +86,7 @@ impl EndpointRequest {
     fn renew<T: Tables>(&self, tables: &T, known: u64) -> Option<u64> {
         let external = ExternalEndpoint::unpack(known);
         let slot = tables.slot(external.slot(self.protocol))?;
-        slot.extend(self.now, self.endpoint, self.hold).ok()?;
-        slot.mark_opened_inside();
+        slot.open_inside(self.now, self.endpoint, self.hold).ok()?;
         Some(known)
     }
 

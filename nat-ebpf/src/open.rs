@@ -7,12 +7,13 @@
 
 use crate::filter::{self, Pair};
 use crate::frame::Frame;
-use crate::halves::{Halves, Peer};
+use crate::halves::{ANSWERING, Halves, OPENING, Peer};
 use crate::mapping;
 use crate::parse::{Flow, tcp};
 use crate::tables::{EndpointRequest, Tables};
 use crate::track::lease;
 use crate::verdict::{Route, Step, Verdict, Way, fold, unfold};
+use crate::wildcard;
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
 use nat_common::session::{Side, control};
@@ -31,6 +32,8 @@ pub struct Opening<'a> {
     client: Endpoint,
     /// Until when the port forward lets the caller in; `BootTime(0)`: it was not a forward.
     until: BootTime,
+    /// Whether the session lives by that forward.
+    bound: bool,
 }
 
 impl<'a> Opening<'a> {
@@ -38,7 +41,34 @@ impl<'a> Opening<'a> {
     #[inline(always)]
     pub const fn new(settings: &'a Settings, now: BootTime, flow: &'a Flow, side: Side) -> Self {
         let client = Endpoint { addr: NetAddr::UNSPECIFIED, port: NetPort(0) };
-        Self { settings, now, flow, side, hairpin: false, client, until: BootTime(0) }
+        Self { settings, now, flow, side, hairpin: false, client, until: BootTime(0), bound: false }
+    }
+
+    /// The flow.
+    #[inline(always)]
+    pub const fn flow(&self) -> &Flow {
+        self.flow
+    }
+
+    /// Whether a LAN client calls another one.
+    #[inline(always)]
+    pub const fn is_hairpin(&self) -> bool {
+        self.hairpin
+    }
+
+    /// The internal client that is called.
+    #[inline(always)]
+    pub const fn client(&self) -> Endpoint {
+        self.client
+    }
+
+    /// The opener as others see it; `source` is what [`Self::source_request`] was answered.
+    #[inline(always)]
+    pub const fn seen_as(&self, source: u64) -> Peer {
+        match self.side {
+            Side::Lan => mapping::peer(source),
+            Side::Wan => self.flow.src,
+        }
     }
 
     /// What to ask for the external endpoint from which the opener's packets will leave; `None` when
@@ -113,10 +143,49 @@ pub fn contact<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64
 }
 
 /// Makes the session that was planned. `source` is what the request of [`Opening::source_request`] was
-/// answered. Tells the verdict when there is no room, folded, else 0.
+/// answered. The answering half comes first, so that an answer never comes too early.
+///
+/// # Errors
+/// The verdict when the port is not the client's any more, or when there is no room; nothing is left
+/// behind then.
+#[inline(always)]
+pub fn insert<T: Tables>(tables: &T, opening: &mut Opening<'_>, source: u64) -> Step<()> {
+    unfold(hold_called(tables, opening, source))?;
+    if !insert_half::<ANSWERING, T>(tables, opening, source) {
+        return Err(Verdict::drop(Counter::DropTableFull));
+    }
+    if !insert_half::<OPENING, T>(tables, opening, source) {
+        withdraw(tables, opening, source);
+        return Err(Verdict::drop(Counter::DropTableFull));
+    }
+    tables.count(Counter::SessionsCreated, 1);
+    Ok(())
+}
+
+/// Inserts one half; `false` when there is no room.
 #[inline(never)]
-pub fn insert<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64 {
-    fold(opening.insert(tables, mapping::peer(source)).map(|()| 0))
+fn insert_half<const HALF: bool, T: Tables>(
+    tables: &T,
+    opening: &Opening<'_>,
+    source: u64,
+) -> bool {
+    let (session, key) = opening.halves(mapping::peer(source)).half::<HALF>();
+    tables.insert_session(&key, session).is_ok()
+}
+
+/// Removes the answering half.
+#[inline(never)]
+fn withdraw<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) {
+    let (_, key) = opening.halves(mapping::peer(source)).half::<ANSWERING>();
+    tables.remove_session(&key);
+}
+
+/// Holds the port that is called for as long as the session lives at first, and binds the session to
+/// the port forward there. Tells the verdict when the port is not the client's any more, folded, else
+/// 0.
+#[inline(never)]
+fn hold_called<T: Tables>(tables: &T, opening: &mut Opening<'_>, source: u64) -> u64 {
+    fold(opening.hold_called(tables, mapping::peer(source)).map(|()| 0))
 }
 
 impl Opening<'_> {
@@ -139,10 +208,17 @@ impl Opening<'_> {
             Some(pool_index) => {
                 self.admit(tables, pool_index)?;
                 self.hairpin = true;
-                route_to_lan(tables, flow.src.0, self.client.addr)?
+                self.route_to_client(tables)?
             }
         };
         self.check_opener()?;
+        // For a moment, lest the caller's own mapping take the port that it calls by the wildcard.
+        if self.hairpin
+            && !self.is_hairpinned_query()
+            && !self.hold_port(tables, self.now.plus_secs(1))
+        {
+            return Err(Verdict::drop(Counter::DropUnmapped));
+        }
         Ok(route)
     }
 
@@ -157,7 +233,7 @@ impl Opening<'_> {
             Some(NOT_IN_POOL) => return Err(Verdict::pass(Counter::PassLocal)),
             Some(pool_index) => self.admit(tables, pool_index)?,
         }
-        let route = route_to_lan(tables, flow.src.0, self.client.addr)?;
+        let route = self.route_to_client(tables)?;
         self.check_opener()?;
         Ok(route)
     }
@@ -200,23 +276,26 @@ impl Opening<'_> {
         }
     }
 
+    /// The session, of whose opener others see `source`.
     #[inline(always)]
-    fn insert<T: Tables>(&self, tables: &T, source: Peer) -> Step<()> {
+    fn halves(&self, source: Peer) -> Halves {
         let flow = self.flow;
         let from_outside = matches!(self.side, Side::Wan);
-        let calls_client = from_outside || self.hairpin;
         let (called, called_side) = if self.is_hairpinned_query() {
             // In the answer the caller's identifier alone names the session.
-            if source.1 == NetPort(0) {
-                return Err(Verdict::pass(Counter::PassLocal));
-            }
             ((self.client.addr, NetPort(0)), Side::Lan)
-        } else if calls_client {
+        } else if self.calls_client() {
             ((self.client.addr, self.client.port), Side::Lan)
         } else {
             (flow.dst, Side::Wan)
         };
-        let mut halves = Halves {
+        let bound = if self.bound { control::BOUND_TO_FORWARD } else { 0 };
+        let opened = match (from_outside, self.hairpin) {
+            (true, _) => control::OPENED_OUTSIDE,
+            (false, true) => control::HAIRPIN,
+            (false, false) => 0,
+        };
+        Halves {
             protocol: flow.protocol,
             tcp_flags: flow.flags,
             opener_side: self.side,
@@ -225,42 +304,58 @@ impl Opening<'_> {
             opener_seen: if from_outside { flow.src } else { source },
             called,
             called_seen: flow.dst,
-            flags: match (from_outside, self.hairpin) {
-                (true, _) => control::OPENED_OUTSIDE,
-                (false, true) => control::HAIRPIN,
-                (false, false) => 0,
+            flags: opened | bound,
+            generation: if self.bound {
+                self.settings.forward_generation
+            } else {
+                self.settings.nat_generation
             },
-            generation: self.settings.nat_generation,
-            deadline: self.first_deadline(),
-        };
-        if calls_client && !self.is_hairpinned_query() {
-            unfold(self.hold_called(tables, &mut halves))?;
+            deadline: self.deadline(),
         }
-        halves.insert(tables)
     }
 
-    /// Holds the port that is called for as long as the session lives at first, and binds the session
-    /// to the port forward there. Tells the verdict when the port is not the client's any more, folded,
-    /// else 0.
-    #[inline(never)]
-    fn hold_called<T: Tables>(&self, tables: &T, halves: &mut Halves) -> u64 {
-        let flow = self.flow;
-        // A UDP flow has no end but the lease; a TCP connection is ended by its own ends.
-        if self.until > self.now && matches!(flow.protocol, Protocol::Udp) {
-            halves.flags |= control::BOUND_TO_FORWARD;
-            halves.generation = self.settings.forward_generation;
-            if self.until < halves.deadline {
-                halves.deadline = self.until;
+    /// Whether an internal client is called.
+    #[inline(always)]
+    const fn calls_client(&self) -> bool {
+        matches!(self.side, Side::Wan) || self.hairpin
+    }
+
+    /// When the session ends if nothing else comes.
+    #[inline(always)]
+    fn deadline(&self) -> BootTime {
+        let deadline = self.first_deadline();
+        if self.bound && self.until < deadline { self.until } else { deadline }
+    }
+
+    #[inline(always)]
+    fn hold_called<T: Tables>(&mut self, tables: &T, source: Peer) -> Step<()> {
+        if self.is_hairpinned_query() {
+            if source.1 == NetPort(0) {
+                return Err(Verdict::pass(Counter::PassLocal));
             }
+            return Ok(());
         }
-        let internal = fold(Err(Verdict::drop(Counter::DropInternal)));
-        let Some(pool_index) = tables.external_index(flow.dst.0) else { return internal };
+        if !self.calls_client() {
+            return Ok(());
+        }
+        // A UDP flow has no end but the lease; a TCP connection is ended by its own ends.
+        self.bound = self.until > self.now && matches!(self.flow.protocol, Protocol::Udp);
+        if self.hold_port(tables, self.deadline()) {
+            Ok(())
+        } else {
+            Err(Verdict::drop(Counter::DropUnmapped))
+        }
+    }
+
+    /// Holds the port that is called; `false` when it is not the client's.
+    #[inline(never)]
+    fn hold_port<T: Tables>(&self, tables: &T, until: BootTime) -> bool {
+        let flow = self.flow;
+        let Some(pool_index) = tables.external_index(flow.dst.0) else { return false };
         let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
-        let Some(slot) = tables.slot(index) else { return internal };
-        match slot.extend(self.now, self.client, halves.deadline) {
-            Ok(()) => 0,
-            Err(_) => fold(Err(Verdict::drop(Counter::DropUnmapped))),
-        }
+        let Some(slot) = tables.slot(index) else { return false };
+        slot.extend(self.now, self.client, until).is_ok()
+            || wildcard::claim(tables, self.now, flow, (pool_index, &slot), self.client, until)
     }
 
     /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until
@@ -271,9 +366,14 @@ impl Opening<'_> {
         let port = self.called_port().get();
         let index = slot_index(pool_index, flow.protocol, port);
         let slot = tables.slot(index).ok_or(Verdict::drop(Counter::DropInternal))?;
+        let state = slot.state(self.now);
+        if let Some(admitted) = wildcard::admit(tables, self.now, flow, index, state)? {
+            (self.client, self.until) = admitted;
+            return Ok(());
+        }
         // Ports outside the NAT's own range are the kernel's to give away, forwarded or not.
         let shared = !self.settings.ports.contains(port);
-        let SlotState::Held { owner, leased } = slot.state(self.now) else {
+        let SlotState::Held { owner, leased } = state else {
             let local = shared
                 || matches!(flow.protocol, Protocol::Icmp)
                 || tables.local_socket(flow.protocol, flow.dst, flow.src);
@@ -323,6 +423,14 @@ impl Opening<'_> {
         let Flow { protocol, src: remote, .. } = *self.flow;
         let pair = Pair { protocol, hairpin: false, slot, client: owner.endpoint(), remote };
         filter::lets_in(tables, self.settings, self.now, &pair)
+    }
+
+    #[inline(always)]
+    fn route_to_client<T: Tables>(&self, tables: &T) -> Step<Route> {
+        if self.client.addr.is_broadcast() && matches!(self.flow.protocol, Protocol::Udp) {
+            return Ok(Route::new(Way::EveryLan));
+        }
+        route_to_lan(tables, self.flow.src.0, self.client.addr)
     }
 
     /// A session is not opened while disconnected, nor by a reset.

@@ -1,5 +1,6 @@
 //! The whole way of a packet, from its bytes to its verdict.
 
+use crate::broadcast;
 use crate::fragments;
 use crate::frame::Frame;
 use crate::icmp_error;
@@ -63,7 +64,7 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
             session
         }
         _ => {
-            route = open(frame, tables, settings, now, &flow, side).map_err(|verdict| {
+            route = open(frame, tables, settings, now, &ip, &flow, side).map_err(|verdict| {
                 note_if_local(tables, &ip, side, verdict);
                 verdict
             })?;
@@ -84,6 +85,7 @@ fn open<F: Frame, T: Tables>(
     tables: &T,
     settings: &Settings,
     now: BootTime,
+    ip: &Ip,
     flow: &Flow,
     side: Side,
 ) -> Step<Route> {
@@ -97,8 +99,11 @@ fn open<F: Frame, T: Tables>(
         Some(request) => unfold(tables.external_endpoint(&request))?,
         None => 0,
     };
+    if route.is_every_lan() {
+        return Err(broadcast::deliver(frame, tables, ip, &opening, source));
+    }
     unfold(open::contact(tables, &opening, source))?;
-    unfold(open::insert(tables, &opening, source))?;
+    open::insert(tables, &mut opening, source)?;
     Ok(route)
 }
 
@@ -165,7 +170,9 @@ impl Packet<'_> {
             mss::add_to_checksum(frame, self.ip.payload, delta)
                 .ok_or(Verdict::drop(Counter::DropMalformed))?;
         }
-        track::follow(tables, self.settings, self.now, self.key, session, self.flow);
+        if !track::follow(tables, self.settings, self.now, self.key, session, self.flow) {
+            return Err(Verdict::drop(Counter::DropNoSession));
+        }
         rewrite::translate(frame, self.ip, self.flow.protocol, session)
             .ok_or(Verdict::drop(Counter::DropMalformed))?;
         next_hop::count(tables, hairpin, outbound, self.ip.total_len);

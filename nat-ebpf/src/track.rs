@@ -8,6 +8,7 @@
 use crate::filter::{self, Pair};
 use crate::parse::{Flow, tcp};
 use crate::tables::Tables;
+use crate::wildcard;
 use nat_common::ports::{Endpoint, Owner, PortSlot, SlotState, slot_index};
 use nat_common::session::{RemoteKey, Session, SessionKey, Side, control};
 use nat_common::settings::{Filtering, Settings};
@@ -56,7 +57,8 @@ pub const fn tcp_bits(flags: u8, outside: bool, opened_outside: bool) -> u64 {
 /// Notes that `flow` has used `session`.
 ///
 /// Deadlines are moved by packets from internal clients (RFC 4787 REQ-6: inbound traffic alone keeps
-/// nothing alive), and by changes of a TCP connection's state whoever causes them.
+/// nothing alive), and by changes of a TCP connection's state whoever causes them. `false`: the port is
+/// somebody else's by now, and nothing leaves from there any more.
 #[inline(always)]
 pub fn follow<T: Tables>(
     tables: &T,
@@ -65,7 +67,7 @@ pub fn follow<T: Tables>(
     key: &SessionKey,
     session: &Session,
     flow: &Flow,
-) {
+) -> bool {
     let word = session.control.get();
     let old = word & control::TCP_STATE;
     let mut state = old;
@@ -78,19 +80,23 @@ pub fn follow<T: Tables>(
     // An answered query of another client is kept alive by who asks.
     let from_client = matches!(key.side(), Side::Lan) && !flow.is_answer();
     if state == old && !from_client {
-        return;
+        return true;
     }
     let timeout = settings.timeout(flow.protocol, is_established(state));
     let deadline = settings.deadline(now, timeout);
     let stale =
         deadline.0.saturating_sub(session.deadline.get()) > timeout >> Settings::REFRESH_SHIFT;
-    if state != old || stale {
-        let update = Update { now, state_changed: state != old, state, deadline };
-        update.apply(tables, key, session);
-        if !matches!(settings.filtering(flow.protocol), Filtering::EndpointIndependent) {
-            keep_contacts(tables, settings, now, key, session);
-        }
+    if state == old && !stale {
+        return true;
     }
+    let update = Update { now, state_changed: state != old, state, deadline };
+    if !update.apply(tables, key, session) {
+        return false;
+    }
+    if !matches!(settings.filtering(flow.protocol), Filtering::EndpointIndependent) {
+        keep_contacts(tables, settings, now, key, session);
+    }
+    true
 }
 
 /// Whether a session is of ICMP queries. Of a hairpinned one only who asks needs an external identifier:
@@ -162,8 +168,12 @@ fn of_called<T: Tables>(
 fn bound_until<T: Tables>(tables: &T, now: BootTime, base: &Base) -> BootTime {
     match tables.slot(base.index) {
         Some(slot) => match slot.state(now) {
-            SlotState::Held { owner, leased: true } if owner.endpoint() == base.client => {
+            SlotState::Held { owner, .. } if owner.endpoint() != base.client => BootTime(0),
+            SlotState::Held { owner, leased: true } => {
                 lease(tables, base.index, &slot, owner, base.remote)
+            }
+            SlotState::Held { .. } => {
+                wildcard::until(tables, now, base.index, base.client, base.remote)
             }
             _ => BootTime(0),
         },
@@ -214,17 +224,21 @@ struct Update {
 impl Update {
     /// Not inlined: see [`crate::open`].
     #[inline(never)]
-    fn apply<T: Tables>(&self, tables: &T, key: &SessionKey, session: &Session) {
-        let Some(base) = Base::of(tables, key, session) else { return };
-        // Half a session is none: the next packet makes both halves anew.
-        let Some(other) = tables.session(&base.other) else {
+    fn apply<T: Tables>(&self, tables: &T, key: &SessionKey, session: &Session) -> bool {
+        let Some(base) = Base::of(tables, key, session) else { return true };
+        // Half a session is none: the next packet makes both halves anew. A forward that has taken the
+        // port over may have put a session of its own in the other one's place.
+        let other = tables.session(&base.other);
+        let Some(other) =
+            other.filter(|other| other.new_dst == key.src && other.new_dst_port == key.src_port)
+        else {
             session.deadline.set(0);
-            return;
+            return true;
         };
         let bits = session.control.get();
         let mut deadline = self.deadline;
         if bits & control::BOUND_TO_FORWARD != 0 {
-            let Some(called) = of_called(tables, &base, session, &other) else { return };
+            let Some(called) = of_called(tables, &base, session, &other) else { return true };
             let until = bound_until(tables, self.now, &called);
             deadline = if until < deadline { until } else { deadline };
         }
@@ -234,12 +248,14 @@ impl Update {
             held &= Base::of(tables, &base.other, &other)
                 .is_some_and(|theirs| self.hold(tables, &theirs, deadline));
         }
-        if !held {
+        if held {
+            self.write(session, deadline);
+            self.write(&other, deadline);
+        } else {
             session.deadline.set(0);
-            return;
+            other.deadline.set(0);
         }
-        self.write(session, deadline);
-        self.write(&other, deadline);
+        held
     }
 
     #[inline(always)]

@@ -35,6 +35,8 @@ pub enum Decision {
         /// Whether the kernel gets it too.
         pass: bool,
     },
+    /// Translated, to be sent to everybody by every LAN link.
+    Broadcast,
 }
 
 /// Set in every verdict and in nothing else that functions return.
@@ -45,6 +47,7 @@ const DROP: u64 = 1;
 const SEND: u64 = 2;
 const RESOLVE: u64 = 3;
 const KEEP: u64 = 4;
+const BROADCAST: u64 = 5;
 const KIND: u64 = 7;
 const VALUE_SHIFT: u32 = 8;
 
@@ -79,6 +82,12 @@ impl Verdict {
         Self::new(KEEP, pass as u64)
     }
 
+    /// See [`Decision::Broadcast`].
+    #[inline(always)]
+    pub const fn broadcast() -> Self {
+        Self::new(BROADCAST, 0)
+    }
+
     #[inline(always)]
     const fn new(kind: u64, value: u64) -> Self {
         Self(IS_VERDICT | value << VALUE_SHIFT | kind)
@@ -93,6 +102,7 @@ impl Verdict {
             DROP => Decision::Drop(value as u32),
             SEND => Decision::Send { link: value as u8 },
             KEEP => Decision::Keep { pass: value & 1 != 0 },
+            BROADCAST => Decision::Broadcast,
             _ => Decision::Resolve { link: value as u8 },
         }
     }
@@ -107,6 +117,7 @@ impl core::fmt::Debug for Verdict {
             Decision::Send { link } => write!(f, "Send({link})"),
             Decision::Resolve { link } => write!(f, "Resolve({link})"),
             Decision::Keep { pass } => write!(f, "Keep(pass: {pass})"),
+            Decision::Broadcast => write!(f, "Broadcast"),
         }
     }
 }
@@ -156,6 +167,8 @@ pub enum Way {
     Elsewhere,
     /// To the router itself, or a broadcast.
     Local,
+    /// To everybody in every LAN.
+    EveryLan,
     /// Nowhere.
     None,
 }
@@ -165,6 +178,7 @@ const LOCAL: u64 = 1;
 const ELSEWHERE: u64 = 2;
 const UNRESOLVED: u64 = 3;
 const LINK: u64 = 4;
+const EVERY_LAN: u64 = 5;
 const WAY: u64 = 7;
 const LINK_SHIFT: u32 = 3;
 const LINK_MASK: u64 = 0x3f;
@@ -181,6 +195,7 @@ impl Route {
             Way::None => NONE,
             Way::Local => LOCAL,
             Way::Elsewhere => ELSEWHERE,
+            Way::EveryLan => EVERY_LAN,
             Way::Unresolved { link } => (link as u64) << LINK_SHIFT | UNRESOLVED,
             Way::Link { link, mac } => {
                 mac_word(mac) << MAC_SHIFT | (link as u64) << LINK_SHIFT | LINK
@@ -195,6 +210,7 @@ impl Route {
             NONE => Way::None,
             LOCAL => Way::Local,
             ELSEWHERE => Way::Elsewhere,
+            EVERY_LAN => Way::EveryLan,
             UNRESOLVED => Way::Unresolved { link: self.link() },
             LINK => Way::Link { link: self.link(), mac: word_mac(self.mac()) },
             _ => Way::None,
@@ -211,6 +227,12 @@ impl Route {
     #[inline(always)]
     pub const fn is_resolved(self) -> bool {
         self.0 & WAY == LINK
+    }
+
+    /// Whether it leads to everybody in every LAN.
+    #[inline(always)]
+    pub const fn is_every_lan(self) -> bool {
+        self.0 & WAY == EVERY_LAN
     }
 
     /// Index of the link.
@@ -266,6 +288,7 @@ mod tests {
         for way in [
             Way::None,
             Way::Local,
+            Way::EveryLan,
             Way::Elsewhere,
             Way::Unresolved { link: 63 },
             Way::Link { link: 63, mac },
@@ -280,6 +303,7 @@ mod tests {
         for pass in [false, true] {
             assert_eq!(Verdict::keep(pass).decision(), Decision::Keep { pass });
         }
+        assert_eq!(Verdict::broadcast().decision(), Decision::Broadcast);
         assert_eq!(Verdict::send(63).decision(), Decision::Send { link: 63 });
     }
 }

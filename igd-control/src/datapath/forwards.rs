@@ -1,10 +1,12 @@
 //! Port forwards, written into the port table.
 
-use super::Shared;
+use super::{Shared, lease};
 use crate::mapping::{PacketPath, PathError, PortForward};
-use nat_common::ports::{Endpoint, InUse, Owner, SlotState, slot_index};
+use nat_common::ports::{
+    Endpoint, InUse, Owner, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
+};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
-use nat_common::{BootTime, NetAddr, NetPort, Protocol};
+use nat_common::{BootTime, NetPort, Protocol};
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io::ErrorKind;
@@ -17,32 +19,27 @@ const POOL_INDEX: u16 = 0;
 /// Writes port forwards. There is one, and only it writes them.
 pub struct Forwards {
     shared: Arc<Shared>,
-    /// The remote hosts listed for a slot; 0.0.0.0 stands for everybody.
-    remotes: HashMap<u32, Vec<NetAddr>>,
+    /// What is listed for a slot.
+    listed: HashMap<u32, Vec<RemoteKey>>,
 }
 
 impl Forwards {
     /// Takes over what the maps hold already.
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let mut remotes: HashMap<u32, Vec<NetAddr>> = HashMap::new();
+        let mut listed: HashMap<u32, Vec<RemoteKey>> = HashMap::new();
         for (key, _) in shared.maps.remotes() {
-            remotes.entry(key.slot).or_default().push(key.remote);
+            listed.entry(key.slot & !RemoteKey::DISABLED).or_default().push(key);
         }
-        Self { shared, remotes }
+        Self { shared, listed }
     }
 
     /// The forwards that are in force in the maps: those of a former daemon, after a restart.
     pub fn in_force(&self, now: BootTime) -> Vec<PortForward> {
-        let listed: HashMap<(u32, NetAddr), BootTime> = self
-            .shared
-            .maps
-            .remotes()
-            .into_iter()
-            .map(|(key, deadline)| ((key.slot, key.remote), deadline))
-            .collect();
+        let deadlines: HashMap<RemoteKey, BootTime> =
+            self.shared.maps.remotes().into_iter().collect();
         let mut forwards = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            for port in 1..=u16::MAX {
+            for port in WILDCARD_PORT..=u16::MAX {
                 let index = slot_index(u32::from(POOL_INDEX), protocol, port);
                 let Some(slot) = self.shared.maps.ports.slot(index) else {
                     continue;
@@ -50,45 +47,26 @@ impl Forwards {
                 let SlotState::Held { owner, leased: true } = slot.state(now) else {
                     continue;
                 };
-                let client = owner.endpoint();
-                let mut forward = PortForward {
-                    protocol,
-                    external_port: port,
-                    internal: std::net::SocketAddrV4::new(client.addr.into(), client.port.get()),
-                    any_remote: owner.has(Owner::ANY_REMOTE).then(|| slot.lease()),
-                    remotes: Vec::new(),
-                };
-                for remote in self.remotes.get(&index).into_iter().flatten() {
-                    let Some(deadline) = listed.get(&(index, *remote)) else {
-                        continue;
-                    };
-                    if *deadline <= now {
-                        continue;
-                    }
-                    if remote.is_unspecified() {
-                        forward.any_remote = Some(*deadline);
-                    } else {
-                        forward.remotes.push((Ipv4Addr::from(*remote), *deadline));
-                    }
-                }
-                forwards.push(forward);
+                let keys = self.listed.get(&index).into_iter().flatten();
+                let entries = keys.filter_map(|key| Some((*key, *deadlines.get(key)?)));
+                forwards.push(lease::read(now, (protocol, port), owner, slot.lease(), entries));
             }
         }
         forwards
     }
 
-    /// States the remote hosts of a slot; the former ones go.
-    fn list_remotes(&mut self, slot: u32, wanted: &[(NetAddr, BootTime)]) -> anyhow::Result<()> {
-        for (remote, deadline) in wanted {
-            self.shared.maps.set_remote(&RemoteKey { slot, remote: *remote }, *deadline)?;
+    /// States what is listed for a slot; what was listed before goes.
+    fn list(&mut self, slot: u32, wanted: &lease::Listed) -> anyhow::Result<()> {
+        for (key, deadline) in wanted {
+            self.shared.maps.set_remote(key, *deadline)?;
         }
-        let kept = |old: &NetAddr| wanted.iter().any(|(remote, _)| remote == old);
-        let old = self.remotes.remove(&slot).unwrap_or_default();
-        for remote in old.into_iter().filter(|old| !kept(old)) {
-            self.shared.maps.remove_remote(&RemoteKey { slot, remote });
+        let kept = |old: &RemoteKey| wanted.iter().any(|(key, _)| key == old);
+        let old = self.listed.remove(&slot).unwrap_or_default();
+        for key in old.into_iter().filter(|old| !kept(old)) {
+            self.shared.maps.remove_remote(&key);
         }
         if !wanted.is_empty() {
-            self.remotes.insert(slot, wanted.iter().map(|(remote, _)| *remote).collect());
+            self.listed.insert(slot, wanted.iter().map(|(key, _)| *key).collect());
         }
         Ok(())
     }
@@ -102,7 +80,7 @@ impl Forwards {
             let slot = self.shared.maps.ports.slot(external.slot(forward.protocol));
             slot.is_some_and(|slot| {
                 matches!(slot.state(now), SlotState::Held { owner, leased: true }
-                    if owner.endpoint() == endpoint)
+                    if owner.endpoint() == endpoint && owner.is_open())
             })
         };
         match self.shared.maps.endpoint(&key) {
@@ -120,23 +98,17 @@ impl Forwards {
     }
 
     fn try_open(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
-        let endpoint = endpoint_of(forward);
+        let endpoint = lease::endpoint(forward);
+        let flags = lease::flags(forward);
         let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
         let shared = Arc::clone(&self.shared);
         let slot = shared.maps.ports.slot(index).ok_or(PathError::Failed)?;
-        let listed = !forward.remotes.is_empty();
-        let mut wanted: Vec<(NetAddr, BootTime)> = Vec::new();
-        if listed {
-            wanted
-                .extend(forward.remotes.iter().map(|(addr, until)| (NetAddr::from(*addr), *until)));
-            wanted.extend(forward.any_remote.map(|until| (NetAddr::UNSPECIFIED, until)));
-        }
-        if let SlotState::Held { owner, .. } = slot.state(now)
-            && owner.endpoint() != endpoint
-        {
+        let yielding = shared.maps.settings()?.yielding(now, forward.protocol);
+        if slot.is_others(now, endpoint, yielding) {
             return Err(PathError::PortInUse.into());
         }
-        if matches!(slot.state(now), SlotState::Free)
+        if forward.external_port != WILDCARD_PORT
+            && matches!(slot.state(now), SlotState::Free)
             && self.held_by_router(forward.protocol, forward.external_port)
         {
             return Err(PathError::HeldByRouter.into());
@@ -144,19 +116,28 @@ impl Forwards {
         // Sessions that live by the forward notice when it lets in less, or for less long.
         let narrower = match slot.state(now) {
             SlotState::Held { owner, leased: true } => {
-                forward.deadline() < slot.lease() || listed || owner.has(Owner::LISTED_REMOTES)
+                forward.deadline() < slot.lease()
+                    || flags != Owner::ANY_REMOTE
+                    || owner.has(Owner::LISTED_REMOTES)
             }
+            // So do those that came in to this port by the wildcard.
+            SlotState::Held { .. } => shared
+                .maps
+                .ports
+                .slot(wildcard_slot(index))
+                .is_some_and(|slot| matches!(slot.state(now), SlotState::Held { .. })),
             _ => false,
         };
-        self.list_remotes(index, &wanted).map_err(|error| full(&error))?;
-        let flags = if listed { Owner::LISTED_REMOTES } else { Owner::ANY_REMOTE };
-        if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline()) {
-            self.list_remotes(index, &[])?;
+        self.list(index, &lease::listed(index, forward)).map_err(|error| full(&error))?;
+        if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline(), yielding) {
+            self.list(index, &Vec::new())?;
             return Err(PathError::PortInUse.into());
         }
-        if let Err(error) = self.lead(now, forward, endpoint) {
+        if forward.leads()
+            && let Err(error) = self.lead(now, forward, endpoint)
+        {
             let _ = slot.close_forward(now, endpoint);
-            self.list_remotes(index, &[])?;
+            self.list(index, &Vec::new())?;
             return Err(full(&error));
         }
         if narrower {
@@ -186,17 +167,10 @@ impl Forwards {
         let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
         if let Some(slot) = self.shared.maps.ports.slot(index) {
             // Not ours any more when the lease ran out and somebody else has claimed it since.
-            let _ = slot.close_forward(now, endpoint_of(forward));
+            let _ = slot.close_forward(now, lease::endpoint(forward));
         }
-        self.list_remotes(index, &[])?;
+        self.list(index, &Vec::new())?;
         self.void_bound_sessions()
-    }
-}
-
-fn endpoint_of(forward: &PortForward) -> Endpoint {
-    Endpoint {
-        addr: NetAddr::from(*forward.internal.ip()),
-        port: NetPort::new(forward.internal.port()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{LinkView, SessionView, Shared};
 use anyhow::Result;
-use nat_common::ports::{Endpoint, SlotState, slot_index};
+use nat_common::ports::{SlotState, slot_index, wildcard_slot};
 use nat_common::session::{SessionKey, SessionRecord, Side, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -80,18 +80,23 @@ fn is_live(
     }
     // Void after any forward went away, until its next packet finds that its own is still there.
     let (external, port, client) = match key.side() {
-        Side::Lan => (record.new_src, record.new_src_port, (key.src, key.src_port)),
-        Side::Wan => (key.dst, key.dst_port, (record.new_dst, record.new_dst_port)),
+        Side::Lan => (record.new_src, record.new_src_port, key.src),
+        Side::Wan => (key.dst, key.dst_port, record.new_dst),
     };
     // The forward may have moved on to another address.
     if shared.external_address() != Some(external.into()) {
         return false;
     }
-    generation == u64::from(settings.forward_generation)
-        || shared.maps.ports.slot(slot_index(0, key.protocol(), port.get())).is_some_and(|slot| {
+    let leased_to = |index| {
+        shared.maps.ports.slot(index).is_some_and(|slot| {
             matches!(slot.state(now), SlotState::Held { owner, leased: true }
-                if owner.endpoint() == Endpoint { addr: client.0, port: client.1 })
+                if owner.endpoint().addr == client)
         })
+    };
+    let index = slot_index(0, key.protocol(), port.get());
+    generation == u64::from(settings.forward_generation)
+        || leased_to(index)
+        || leased_to(wildcard_slot(index))
 }
 
 /// A session from the half that its internal client's packets use; `None` for the other half.

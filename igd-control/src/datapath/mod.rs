@@ -14,6 +14,7 @@ mod forwards;
 mod fragments;
 mod hints;
 mod inspect;
+mod lease;
 mod maps;
 mod neighbours;
 mod network;

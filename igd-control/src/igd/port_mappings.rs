@@ -7,12 +7,16 @@ use super::policy::denied;
 use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{MapError, MappingKey, MappingRequest, PacketPath, PortMapping};
 use crate::wire::port_listing::port_listing;
+use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
 /// Longest description that is kept, bytes.
 const MAX_DESCRIPTION: usize = 256;
+
+/// Ipv4Addr::BROADCAST as it is written.
+const BROADCAST: &str = "255.255.255.255";
 
 type Answer = Result<Vec<Value>, ActionError>;
 
@@ -175,10 +179,7 @@ fn details(mapping: &PortMapping, now: BootTime) -> Vec<Value> {
 /// What AddPortMapping and AddAnyPortMapping are asked for.
 fn mapping_request(now: BootTime, arguments: &Arguments) -> Result<MappingRequest, ActionError> {
     let key = mapping_key(arguments)?;
-    if key.external_port == 0 {
-        return Err(ErrorCode::WildCardNotPermittedInExtPort.into());
-    }
-    let client = internal_client(arguments.text("NewInternalClient")?)?;
+    let client = internal_client(arguments.text("NewInternalClient")?, &key)?;
     // Static mappings cannot be made by UPnP: 0 stands for the longest lease (section 2.5.16.2).
     let lease = match arguments.ui4("NewLeaseDuration")? {
         0 => MAX_LEASE,
@@ -217,12 +218,24 @@ fn remote_host(text: &str) -> Result<Option<Ipv4Addr>, ActionError> {
     host_address("RemoteHost", text).map(Some)
 }
 
-/// InternalClient: never empty (section 2.3.21).
-fn internal_client(text: &str) -> Result<Ipv4Addr, ActionError> {
+/// InternalClient: never empty; the broadcast address for UDP (section 2.3.21), yet not with every
+/// port: that would have the Internet's background noise delivered to every host.
+fn internal_client(text: &str, key: &MappingKey) -> Result<Ipv4Addr, ActionError> {
     if text.trim().is_empty() {
         return Err(ErrorCode::WildCardNotPermittedInSrcIp.into());
     }
-    host_address("InternalClient", text)
+    if text.trim() != BROADCAST {
+        return host_address("InternalClient", text);
+    }
+    if key.protocol != Protocol::Udp {
+        let detail = "InternalClient may be the broadcast address for UDP only";
+        return Err(ActionError::new(ErrorCode::ArgumentValueInvalid, detail));
+    }
+    if key.external_port == WILDCARD_PORT {
+        let detail = "not with the broadcast address as InternalClient";
+        return Err(ActionError::new(ErrorCode::WildCardNotPermittedInExtPort, detail));
+    }
+    Ok(Ipv4Addr::BROADCAST)
 }
 
 /// The address of one host.
@@ -234,9 +247,6 @@ fn host_address(variable: &str, text: &str) -> Result<Ipv4Addr, ActionError> {
         .trim()
         .parse()
         .map_err(|_| invalid("must be an IPv4 address; host names are not supported"))?;
-    if address.is_broadcast() {
-        return Err(invalid("must be one host; the broadcast address is not supported"));
-    }
     if address.is_unspecified() || address.is_loopback() || address.octets()[0] >= 224 {
         return Err(invalid("must be the address of a host"));
     }

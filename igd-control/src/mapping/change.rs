@@ -71,9 +71,12 @@ impl PortMappingTable {
     /// # Errors
     /// [`MapError::Conflict`] when the port has another internal endpoint in the table.
     pub fn adopt(&mut self, forward: &PortForward, description: &str) -> Result<(), MapError> {
-        let any = forward.any_remote.map(|deadline| (None, deadline));
-        let listed = forward.remotes.iter().map(|(remote, deadline)| (Some(*remote), *deadline));
-        for (remote, deadline) in any.into_iter().chain(listed) {
+        let any = forward.any_remote.map(|deadline| (None, deadline, true));
+        let listed =
+            forward.remotes.iter().map(|(remote, deadline)| (Some(*remote), *deadline, true));
+        let disabled =
+            forward.disabled.iter().map(|(remote, deadline)| (*remote, *deadline, false));
+        for (remote, deadline, enabled) in any.into_iter().chain(listed).chain(disabled) {
             let key = MappingKey {
                 protocol: forward.protocol,
                 external_port: forward.external_port,
@@ -88,7 +91,7 @@ impl PortMappingTable {
             self.record(PortMapping {
                 key,
                 internal: forward.internal,
-                enabled: true,
+                enabled,
                 description: description.to_owned(),
                 deadline,
                 sequence: self.next_sequence,
@@ -167,7 +170,9 @@ impl PortMappingTable {
         };
         let Some(old) = before.filter(|old| old.internal != new.internal) else {
             path.open(now, &new)?;
-            self.endpoints.opened(&new);
+            if self.endpoints.opened(&new) {
+                self.restate(path, now, &new);
+            }
             return Ok(());
         };
         path.close(now, &old);
@@ -195,7 +200,7 @@ impl PortMappingTable {
         self.restate(path, now, &forward);
     }
 
-    /// After a forward has gone: states again the oldest that its internal endpoint still has, so
+    /// After a forward has gone or was disabled: states again the oldest that its internal endpoint still has, so
     /// that the endpoint's outgoing packets leave from that one's port.
     fn restate<P: PacketPath>(&mut self, path: &mut P, now: BootTime, gone: &PortForward) {
         let Some(external_port) = self.endpoints.first(gone.protocol, gone.internal) else {
@@ -210,10 +215,9 @@ impl PortMappingTable {
         }
     }
 
-    /// Forgets the enabled mappings of a port that the packet path does not hold any more.
+    /// Forgets the mappings of a port that the packet path does not hold any more.
     fn abandon(&mut self, key: &MappingKey) -> Vec<PortMapping> {
-        let enabled = self.on_port(key).filter(|mapping| mapping.enabled);
-        let keys: Vec<_> = enabled.map(|mapping| mapping.key).collect();
+        let keys: Vec<_> = self.on_port(key).map(|mapping| mapping.key).collect();
         keys.iter().filter_map(|key| self.take(key)).collect()
     }
 }

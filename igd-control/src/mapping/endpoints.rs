@@ -16,8 +16,12 @@ pub(super) struct Endpoints {
 }
 
 impl Endpoints {
-    /// Notes that a forward is open; one that was open already keeps its rank.
-    pub(super) fn opened(&mut self, forward: &PortForward) {
+    /// Notes that a forward is open; one that was open already keeps its rank. Tells whether it was
+    /// the endpoint's way out and is not any more.
+    pub(super) fn opened(&mut self, forward: &PortForward) -> bool {
+        if !forward.leads() {
+            return self.closed(forward);
+        }
         let rank =
             self.opened.entry((forward.protocol, forward.external_port)).or_insert_with(|| {
                 self.next += 1;
@@ -25,14 +29,14 @@ impl Endpoints {
             });
         let row = forward.protocol as u8;
         self.open.insert((row, forward.internal, *rank, forward.external_port));
+        false
     }
 
-    /// Notes that a forward is closed.
-    pub(super) fn closed(&mut self, forward: &PortForward) {
+    /// Notes that a forward is closed; tells whether it was open.
+    pub(super) fn closed(&mut self, forward: &PortForward) -> bool {
         let port = forward.external_port;
-        if let Some(rank) = self.opened.remove(&(forward.protocol, port)) {
-            self.open.remove(&(forward.protocol as u8, forward.internal, rank, port));
-        }
+        let Some(rank) = self.opened.remove(&(forward.protocol, port)) else { return false };
+        self.open.remove(&(forward.protocol as u8, forward.internal, rank, port))
     }
 
     /// The external port that was opened first for an endpoint.

@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 pub struct MappingKey {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// External port, host byte order, never 0.
+    /// External port, host byte order; 0 is the wildcard, every port that is not otherwise mapped.
     pub external_port: u16,
     /// The only remote host that is let in; `None` lets in every one.
     pub remote: Option<Ipv4Addr>,
@@ -50,7 +50,7 @@ impl PartialOrd for MappingKey {
 /// What a client asks for, by whichever protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingRequest {
-    /// Identity; for [`super::PortMappingTable::add_any`] the port is a wish, and 0 is none.
+    /// Identity; for [`super::PortMappingTable::add_any`] the port is a wish.
     pub key: MappingKey,
     /// Where packets go.
     pub internal: SocketAddrV4,

@@ -21,7 +21,8 @@ fn protocol() -> impl Strategy<Value = Protocol> {
 
 fn key() -> impl Strategy<Value = MappingKey> {
     let remote = prop::option::of((1u8..4).prop_map(|host| Ipv4Addr::new(198, 51, 100, host)));
-    (protocol(), 1020u16..1030, remote).prop_map(|(protocol, external_port, remote)| MappingKey {
+    let port = prop_oneof![1 => Just(0u16), 9 => 1020u16..1030];
+    (protocol(), port, remote).prop_map(|(protocol, external_port, remote)| MappingKey {
         protocol,
         external_port,
         remote,
@@ -45,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => request().prop_map(Step::Add),
         2 => key().prop_map(Step::Remove),
-        1 => (protocol(), 1020u16..1030, 1020u16..1030)
+        1 => (protocol(), prop_oneof![Just(0u16), 1020u16..1030], 1020u16..1030)
             .prop_map(|(protocol, first, last)| Step::RemoveRange(protocol, first, last)),
         2 => (1u64..20).prop_map(Step::Wait),
     ]
@@ -95,7 +96,7 @@ impl Model {
 
     fn forwards(&self) -> BTreeMap<(u8, u16), PortForward> {
         let mut forwards = BTreeMap::new();
-        for entry in self.0.iter().filter(|entry| entry.enabled) {
+        for entry in &self.0 {
             let slot = (entry.key.protocol as u8, entry.key.external_port);
             let forward = forwards.entry(slot).or_insert_with(|| PortForward {
                 protocol: entry.key.protocol,
@@ -103,12 +104,15 @@ impl Model {
                 internal: entry.internal,
                 any_remote: None,
                 remotes: Vec::new(),
+                disabled: Vec::new(),
             });
             match entry.key.remote {
+                remote if !entry.enabled => forward.disabled.push((remote, entry.deadline)),
                 None => forward.any_remote = Some(entry.deadline),
                 Some(remote) => forward.remotes.push((remote, entry.deadline)),
             }
             forward.remotes.sort();
+            forward.disabled.sort();
         }
         forwards
     }

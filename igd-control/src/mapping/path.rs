@@ -1,5 +1,6 @@
 //! What the port-mapping table asks of the packet path.
 
+use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -9,21 +10,32 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 pub struct PortForward {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// External port, never 0.
+    /// External port; 0 is the wildcard, every port that is not otherwise mapped.
     pub external_port: u16,
-    /// Where packets go. One external port belongs to one internal endpoint.
+    /// Where packets go, 255.255.255.255 being everybody in every LAN (UDP); by the wildcard to the port on which they came, whatever this one is. One
+    /// external port belongs to one internal endpoint.
     pub internal: SocketAddrV4,
     /// Until when any remote host is let in; `None` when only the listed ones are.
     pub any_remote: Option<BootTime>,
     /// Remote hosts that are let in, each until its own deadline.
     pub remotes: Vec<(Ipv4Addr, BootTime)>,
+    /// Disabled mappings, by their remote host (`None`: any), each until its own deadline: the port is
+    /// held for them, and nobody let in.
+    pub disabled: Vec<(Option<Ipv4Addr>, BootTime)>,
 }
 
 impl PortForward {
     /// When the last of its leases ends.
     pub fn deadline(&self) -> BootTime {
         let listed = self.remotes.iter().map(|(_, deadline)| *deadline);
-        listed.chain(self.any_remote).max().unwrap_or_default()
+        let disabled = self.disabled.iter().map(|(_, deadline)| *deadline);
+        listed.chain(self.any_remote).chain(disabled).max().unwrap_or_default()
+    }
+
+    /// Whether outgoing packets of the internal endpoint may leave from the port.
+    pub fn leads(&self) -> bool {
+        let lets_in = self.any_remote.is_some() || !self.remotes.is_empty();
+        lets_in && self.external_port != WILDCARD_PORT && !self.internal.ip().is_broadcast()
     }
 }
 
@@ -51,7 +63,8 @@ pub trait PacketPath {
     fn external_address(&self) -> Option<Ipv4Addr>;
 
     /// Opens a forward, or changes the one that its port has already. Outgoing packets of the
-    /// internal endpoint leave from this port unless another forward of the endpoint came first.
+    /// internal endpoint leave from this port, if it [leads](PortForward::leads), unless another
+    /// forward of the endpoint came first.
     ///
     /// # Errors
     /// [`PathError`]; the port is as before then.

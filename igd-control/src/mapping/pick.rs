@@ -49,11 +49,9 @@ impl PortMappingTable {
         random: &mut dyn FnMut() -> u32,
     ) -> Result<u16, MapError> {
         let wanted = request.key.external_port;
-        if wanted != 0 {
-            match self.add(path, now, request) {
-                Err(MapError::Conflict | MapError::HeldByRouter) => {}
-                result => return result.map(|()| wanted),
-            }
+        match self.add(path, now, request) {
+            Err(MapError::Conflict | MapError::HeldByRouter) => {}
+            result => return result.map(|()| wanted),
         }
         let mut attempt = request.clone();
         for try_number in 0..2 * TRIES {

@@ -48,7 +48,7 @@ struct Client {
 ///
 /// One external port of a protocol belongs to one internal endpoint. Mappings for several remote
 /// hosts may share it then (WANIPConnection:2, figure 2-3). The table states to the packet path, for
-/// each port, the sum of its enabled mappings.
+/// each port, the sum of its mappings.
 ///
 /// Whoever calls must [`expire`](Self::expire) at the same `now` first: the table itself does not
 /// look whether a mapping that it holds is still alive.
@@ -138,7 +138,7 @@ impl PortMappingTable {
         self.clients.get(&client).map_or(0, |client| client.mappings)
     }
 
-    /// What is forwarded from the port of `key`: the sum of its enabled mappings.
+    /// What is forwarded from the port of `key`: the sum of its mappings.
     pub(super) fn forward(&self, key: &MappingKey) -> Option<PortForward> {
         sum(self.on_port(key))
     }
@@ -192,24 +192,27 @@ impl PortMappingTable {
     }
 }
 
-/// The forward that mappings of one port make together; disabled ones add nothing.
+/// The forward that mappings of one port make together.
 fn sum<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> Option<PortForward> {
     let mut forward: Option<PortForward> = None;
-    for mapping in mappings.filter(|mapping| mapping.enabled) {
+    for mapping in mappings {
         let forward = forward.get_or_insert_with(|| PortForward {
             protocol: mapping.key.protocol,
             external_port: mapping.key.external_port,
             internal: mapping.internal,
             any_remote: None,
             remotes: Vec::new(),
+            disabled: Vec::new(),
         });
         match mapping.key.remote {
+            remote if !mapping.enabled => forward.disabled.push((remote, mapping.deadline)),
             None => forward.any_remote = Some(mapping.deadline),
             Some(remote) => forward.remotes.push((remote, mapping.deadline)),
         }
     }
     if let Some(forward) = &mut forward {
         forward.remotes.sort_unstable();
+        forward.disabled.sort_unstable();
     }
     forward
 }

@@ -206,14 +206,63 @@ fn a_disabled_mapping_holds_its_port_but_lets_nothing_in() {
     let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
     let disabled = MappingRequest { enabled: false, ..tcp(5000) };
     table.add(&mut path, NOW, &disabled).unwrap();
-    assert!(path.forwards.is_empty());
+    let held = path.forward(Protocol::Tcp, 5000).unwrap();
+    assert_eq!(held.disabled, [(None, NOW.plus_secs(100))]);
+    assert!(held.any_remote.is_none() && held.remotes.is_empty());
     assert_eq!(table.nth(View::All, 0).unwrap().key, disabled.key);
     let rival = request(Protocol::Tcp, 5000, None, HOST_B);
     assert_eq!(table.add(&mut path, NOW, &rival), Err(MapError::Conflict));
     table.add(&mut path, NOW, &tcp(5000)).unwrap();
-    assert_eq!(path.forwards.len(), 1);
+    let open = path.forward(Protocol::Tcp, 5000).unwrap();
+    assert!(open.any_remote.is_some() && open.disabled.is_empty());
     table.add(&mut path, NOW, &disabled).unwrap();
+    assert!(path.forward(Protocol::Tcp, 5000).unwrap().any_remote.is_none());
+    table.remove(&mut path, NOW, &disabled.key).unwrap();
     assert!(path.forwards.is_empty());
+}
+
+#[test]
+fn the_wildcard_is_a_port_like_others_and_nobody_s_way_out() {
+    let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
+    table.add(&mut path, NOW, &tcp(5000)).unwrap();
+    table.add(&mut path, NOW, &tcp(0)).unwrap();
+    let rival = request(Protocol::Tcp, 0, None, HOST_B);
+    assert_eq!(table.add(&mut path, NOW, &rival), Err(MapError::Conflict), "first write wins");
+    let listed = request(Protocol::Tcp, 0, Some(REMOTE_X), HOST_A);
+    table.add(&mut path, NOW, &listed).unwrap();
+    table.add(&mut path, NOW, &request(Protocol::Udp, 0, None, HOST_B)).unwrap();
+    table.add(&mut path, NOW, &request(Protocol::Tcp, 6000, None, HOST_B)).unwrap();
+    let forward = path.forward(Protocol::Tcp, 0).unwrap();
+    assert_eq!((forward.any_remote.is_some(), forward.remotes.len()), (true, 1));
+    assert!(!forward.leads());
+    path.calls.clear();
+    table.remove(&mut path, NOW, &tcp(5000).key).unwrap();
+    assert_eq!(path.calls, [Call::Close(5000)], "the wildcard is not stated as a way out");
+}
+
+#[test]
+fn whoever_cannot_have_every_port_is_given_one() {
+    let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
+    let mut random = Random::new(7);
+    let mut next = || random.next_u32();
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next), Ok(0));
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next), Ok(0), "refreshed");
+    let rival = request(Protocol::Tcp, 0, None, HOST_B);
+    let port = table.add_any(&mut path, NOW, &rival, &mut next).unwrap();
+    assert!(port >= 1024 && path.forward(Protocol::Tcp, port).is_some());
+}
+
+#[test]
+fn an_endpoint_leaves_by_another_forward_when_one_is_disabled() {
+    let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
+    table.add(&mut path, NOW, &tcp(5000)).unwrap();
+    table.add(&mut path, NOW, &tcp(6000)).unwrap();
+    path.calls.clear();
+    table.add(&mut path, NOW, &MappingRequest { enabled: false, ..tcp(5000) }).unwrap();
+    assert_eq!(path.calls, [Call::Open(5000), Call::Open(6000)]);
+    path.calls.clear();
+    table.remove(&mut path, NOW, &tcp(6000).key).unwrap();
+    assert_eq!(path.calls, [Call::Close(6000)]);
 }
 
 #[test]
@@ -273,15 +322,22 @@ fn adopted_forwards_are_listed_and_expire() {
         internal: SocketAddrV4::new(HOST_B, 9000),
         any_remote: Some(NOW.plus_secs(5)),
         remotes: vec![(REMOTE_X, NOW.plus_secs(9))],
+        disabled: vec![(Some(REMOTE_Y), NOW.plus_secs(7))],
     };
     path.open(NOW, &forward).unwrap();
     table.adopt(&forward, "").unwrap();
     table.adopt(&forward, "").unwrap();
-    assert_eq!(table.len(), 3);
+    assert_eq!(table.len(), 4);
+    let disabled: Vec<_> = table.iter().filter(|mapping| !mapping.enabled).collect();
+    assert_eq!(
+        disabled.iter().map(|mapping| mapping.key.remote).collect::<Vec<_>>(),
+        [Some(REMOTE_Y)]
+    );
     let elsewhere = PortForward { internal: SocketAddrV4::new(HOST_A, 9000), ..forward };
     assert_eq!(table.adopt(&elsewhere, ""), Err(MapError::Conflict));
     assert_eq!(table.expire(&mut path, NOW.plus_secs(5)).len(), 1);
     assert_eq!(path.forward(Protocol::Udp, 9000).unwrap().any_remote, None);
+    assert_eq!(table.expire(&mut path, NOW.plus_secs(7)).len(), 1);
     assert_eq!(table.expire(&mut path, NOW.plus_secs(9)).len(), 1);
     assert!(path.forward(Protocol::Udp, 9000).is_none());
 }

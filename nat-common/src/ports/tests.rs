@@ -13,6 +13,8 @@ fn owner_of(slot: &PortSlot, now: BootTime) -> Option<Endpoint> {
 }
 
 const T0: BootTime = BootTime(1_000);
+/// Nothing yields.
+const NO_TIME: BootTime = BootTime(0);
 
 #[test]
 fn owner_word_keeps_endpoint_and_flags() {
@@ -37,7 +39,7 @@ fn a_zeroed_slot_is_free_and_an_expired_one_is_again() {
 #[test]
 fn a_lease_ends_at_its_second_and_leaves_what_sessions_hold() {
     let slot = PortSlot::default();
-    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, T0.plus_secs(10)).unwrap();
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, T0.plus_secs(10), NO_TIME).unwrap();
     assert!(matches!(slot.state(T0.plus_secs(9)), SlotState::Held { leased: true, .. }));
     assert_eq!(slot.state(T0.plus_secs(10)), SlotState::Free);
     slot.extend(T0, endpoint(1, 80), T0.plus_secs(100)).unwrap();
@@ -49,13 +51,84 @@ fn a_forward_takes_over_the_dynamic_mapping_of_the_same_endpoint_only() {
     let slot = PortSlot::default();
     slot.claim(T0, Owner::new(endpoint(1, 80), Owner::OPENED_INSIDE), T0.plus_secs(60)).unwrap();
     let lease = T0.plus_secs(600);
-    assert_eq!(slot.open_forward(T0, endpoint(2, 80), Owner::ANY_REMOTE, lease), Err(InUse));
-    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, lease).unwrap();
+    assert_eq!(
+        slot.open_forward(T0, endpoint(2, 80), Owner::ANY_REMOTE, lease, NO_TIME),
+        Err(InUse)
+    );
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, lease, NO_TIME).unwrap();
     let SlotState::Held { owner, leased: true } = slot.state(T0) else { panic!("not leased") };
     assert!(owner.has(Owner::ANY_REMOTE | Owner::OPENED_INSIDE));
     slot.close_forward(T0, endpoint(1, 80)).unwrap();
     let SlotState::Held { owner, leased: false } = slot.state(T0) else { panic!("not held") };
     assert!(!owner.has(Owner::ANY_REMOTE) && owner.has(Owner::OPENED_INSIDE));
+}
+
+#[test]
+fn a_lease_that_lets_nobody_in_holds_the_slot_for_nobody() {
+    let slot = PortSlot::default();
+    let lease = T0.plus_secs(600);
+    slot.open_forward(T0, endpoint(1, 80), 0, lease, NO_TIME).unwrap();
+    assert!(matches!(slot.state(T0), SlotState::Held { owner, leased: true } if !owner.is_open()));
+    assert_eq!(slot.claim(T0, Owner::new(endpoint(1, 80), 0), lease), Err(InUse));
+    assert_eq!(slot.open_inside(T0, endpoint(1, 80), T0.plus_secs(9)), Err(InUse));
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, lease, NO_TIME).unwrap();
+    slot.open_inside(T0, endpoint(1, 80), T0.plus_secs(9)).unwrap();
+    slot.open_forward(T0, endpoint(1, 80), 0, lease, NO_TIME).unwrap();
+    let while_held = T0.plus_secs(8);
+    slot.open_inside(while_held, endpoint(1, 80), while_held.plus_secs(9)).unwrap();
+    let later = while_held.plus_secs(9);
+    assert_eq!(slot.open_inside(later, endpoint(1, 80), later.plus_secs(9)), Err(InUse));
+}
+
+#[test]
+fn a_forward_takes_a_slot_over_from_the_wildcard_only() {
+    let until = T0.plus_secs(60);
+    let lease = T0.plus_secs(600);
+    let open = |flags, yielding| {
+        let slot = PortSlot::default();
+        slot.claim(T0, Owner::new(endpoint(1, 80), flags), until).unwrap();
+        assert_eq!(
+            slot.is_others(T0, endpoint(2, 7), yielding),
+            slot.open_forward(T0, endpoint(2, 7), Owner::ANY_REMOTE, lease, yielding).is_err()
+        );
+        owner_of(&slot, T0).unwrap()
+    };
+    assert_eq!(open(Owner::BY_WILDCARD, until), endpoint(2, 7));
+    assert_eq!(open(Owner::BY_WILDCARD, BootTime(until.0 - 1)), endpoint(1, 80));
+    assert_eq!(open(Owner::BY_WILDCARD | Owner::OPENED_INSIDE, until), endpoint(1, 80));
+    assert_eq!(open(Owner::OPENED_INSIDE, until), endpoint(1, 80));
+}
+
+/// The new owner's slot is never marked by the former one, which never believes that it has it.
+#[test]
+fn a_take_over_and_an_opening_from_inside_exclude_each_other() {
+    const ROUNDS: u64 = 2_000;
+    let until = T0.plus_secs(60);
+    let slots: Vec<PortSlot> = (0..ROUNDS).map(|_| PortSlot::default()).collect();
+    for slot in &slots {
+        slot.claim(T0, Owner::new(endpoint(1, 1), Owner::BY_WILDCARD), until).unwrap();
+    }
+    let start = Barrier::new(2);
+    let (opened, taken) = std::thread::scope(|scope| {
+        let opener = scope.spawn(|| {
+            start.wait();
+            let open = |slot: &PortSlot| slot.open_inside(T0, endpoint(1, 1), until).is_ok();
+            slots.iter().map(open).collect::<Vec<_>>()
+        });
+        start.wait();
+        let take = |slot: &PortSlot| {
+            slot.open_forward(T0, endpoint(2, 2), Owner::ANY_REMOTE, until, until).is_ok()
+        };
+        let taken: Vec<_> = slots.iter().map(take).collect();
+        (opener.join().unwrap(), taken)
+    });
+    for (index, slot) in slots.iter().enumerate() {
+        assert!(!(opened[index] && taken[index]), "slot {index} has two owners");
+        let SlotState::Held { owner, .. } = slot.state(T0) else { panic!("slot {index} is free") };
+        let wanted = if taken[index] { endpoint(2, 2) } else { endpoint(1, 1) };
+        assert_eq!(owner.endpoint(), wanted, "slot {index}");
+        assert!(!taken[index] || !owner.has(Owner::OPENED_INSIDE), "slot {index} is marked");
+    }
 }
 
 #[test]

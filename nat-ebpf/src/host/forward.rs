@@ -2,7 +2,7 @@
 
 use super::HostTables;
 use crate::Tables;
-use nat_common::ports::{Endpoint, InUse, Owner, PortSlot, SlotState, slot_index};
+use nat_common::ports::{Endpoint, InUse, Owner, PortSlot, SlotState, WILDCARD_PORT, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
 use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 
@@ -11,7 +11,7 @@ use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 pub struct Forward {
     /// Its protocol.
     pub protocol: Protocol,
-    /// External port.
+    /// External port; 0: every one that is not otherwise mapped.
     pub port: u16,
     /// The internal client.
     pub client: Endpoint,
@@ -19,6 +19,8 @@ pub struct Forward {
     pub any_remote: Option<u64>,
     /// Remote hosts that are let in, each for so many seconds.
     pub remotes: Vec<(NetAddr, u64)>,
+    /// For how long it holds its port for nobody, seconds: a disabled mapping.
+    pub disabled: Option<u64>,
 }
 
 impl Forward {
@@ -40,7 +42,7 @@ impl Forward {
     /// The remote hosts for the remotes map, opened at `now`: where some are listed, everybody is
     /// listed with them as 0.0.0.0.
     pub fn listed(&self, now: BootTime) -> Vec<(RemoteKey, BootTime)> {
-        if self.remotes.is_empty() {
+        if self.flags() != Owner::LISTED_REMOTES {
             return Vec::new();
         }
         let any = self.any_remote.map(|seconds| (NetAddr::UNSPECIFIED, seconds));
@@ -52,13 +54,24 @@ impl Forward {
 
     /// The flags of its slot's owner.
     pub fn flags(&self) -> u64 {
-        if self.remotes.is_empty() { Owner::ANY_REMOTE } else { Owner::LISTED_REMOTES }
+        match self.any_remote {
+            _ if !self.remotes.is_empty() => Owner::LISTED_REMOTES,
+            // The lease is the port's, and a disabled mapping may hold it for longer.
+            Some(_) if self.disabled > self.any_remote => Owner::LISTED_REMOTES,
+            Some(_) => Owner::ANY_REMOTE,
+            None => 0,
+        }
     }
 
-    /// When it ends for the last remote host, opened at `now`.
+    /// Whether its client's own packets may leave from its port.
+    pub fn leads(&self) -> bool {
+        self.flags() != 0 && self.port != WILDCARD_PORT && !self.client.addr.is_broadcast()
+    }
+
+    /// When the last of its leases ends, opened at `now`.
     pub fn deadline(&self, now: BootTime) -> BootTime {
         let listed = self.remotes.iter().map(|(_, seconds)| *seconds);
-        now.plus_secs(listed.chain(self.any_remote).max().unwrap_or(0))
+        now.plus_secs(listed.chain(self.any_remote).chain(self.disabled).max().unwrap_or(0))
     }
 }
 
@@ -70,10 +83,15 @@ impl HostTables {
     pub fn open_forward(&self, forward: &Forward) -> Result<(), InUse> {
         let now = self.now();
         let slot = self.slot(forward.slot_index()).ok_or(InUse)?;
-        slot.open_forward(now, forward.client, forward.flags(), forward.deadline(now))?;
+        let settings = self.settings.ok_or(InUse)?;
+        let yielding = settings.yielding(now, forward.protocol);
+        slot.open_forward(now, forward.client, forward.flags(), forward.deadline(now), yielding)?;
         self.remove_remotes(forward.slot_index());
         for (key, until) in forward.listed(now) {
             self.set_remote(key, until);
+        }
+        if !forward.leads() {
+            return Ok(());
         }
         let key = forward.endpoint_key();
         let led = self.endpoint(&key).is_some_and(|external| {
@@ -116,7 +134,8 @@ impl HostTables {
     }
 }
 
-/// Whether a slot is leased to `client`.
+/// Whether a slot is leased to `client` and open.
 fn leads_to(slot: &PortSlot, now: BootTime, client: Endpoint) -> bool {
-    matches!(slot.state(now), SlotState::Held { owner, leased: true } if owner.endpoint() == client)
+    matches!(slot.state(now), SlotState::Held { owner, leased: true }
+        if owner.endpoint() == client && owner.is_open())
 }

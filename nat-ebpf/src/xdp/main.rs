@@ -7,18 +7,18 @@
 #![allow(missing_docs, reason = "the program macros make functions without documentation")]
 
 mod fragments;
+mod hand_over;
 mod kernel;
 mod maps;
 mod memory;
 mod sweep;
 
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action};
-use aya_ebpf::helpers::{bpf_redirect, bpf_redirect_neigh, bpf_xdp_adjust_meta};
+use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::warn;
-use core::mem::size_of;
-use core::ptr::null_mut;
+use hand_over::{EVERY_LAN, hand_over};
 use kernel::Kernel;
 use memory::Memory;
 use nat_common::Counter;
@@ -60,6 +60,7 @@ fn run(ctx: &XdpContext, side: Side) -> u32 {
             None => xdp_action::XDP_DROP,
         },
         Decision::Keep { pass } => fragments::keep(ctx.ctx, side, pass),
+        Decision::Broadcast => hand_over(ctx, &kernel, EVERY_LAN),
     }
 }
 
@@ -83,54 +84,6 @@ fn report(ctx: &XdpContext, kernel: &Kernel, counter: u32) {
     }
 }
 
-/// Marks the metadata of a translated packet that `nat_neighbour` is to send.
-const HAND_OVER: u32 = 0x4e41_5401;
-
-/// What stands before the packet then.
-#[repr(C)]
-struct HandOver {
-    mark: u32,
-    ifindex: u32,
-}
-
-/// Gives a translated packet to the kernel, whose neighbour table keeps it until the next hop's MAC
-/// address is known: [`nat_neighbour`] picks it up on its way in.
-#[inline(always)]
-fn hand_over(ctx: &XdpContext, kernel: &Kernel, ifindex: u32) -> u32 {
-    const SIZE: usize = size_of::<HandOver>();
-    // SAFETY: the context is the one that the kernel gave us; the helper checks the room.
-    let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(SIZE as i32)) };
-    let (start, end) = (ctx.metadata(), ctx.metadata_end());
-    if moved != 0 || start + SIZE > end {
-        kernel.count(Counter::DropNeighbour, 1);
-        return xdp_action::XDP_DROP;
-    }
-    // SAFETY: the bounds were checked on the line above; metadata is aligned to four bytes.
-    unsafe { (start as *mut HandOver).write(HandOver { mark: HAND_OVER, ifindex }) };
-    xdp_action::XDP_PASS
-}
-
-/// On the way into every interface: sends the translated packets whose next hop XDP did not know.
-#[classifier]
-pub fn nat_neighbour(ctx: TcContext) -> i32 {
-    const SIZE: usize = size_of::<HandOver>();
-    let skb = ctx.skb.skb;
-    // SAFETY: the kernel gave us the context, and the verifier turns these into bounded pointers.
-    let (start, end) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
-    if start + SIZE > end {
-        return NEXT;
-    }
-    // SAFETY: the bounds were checked above; metadata is aligned to four bytes.
-    let note = unsafe { (start as *const HandOver).read() };
-    if note.mark != HAND_OVER {
-        return NEXT;
-    }
-    // SAFETY: no parameters are given, so the helper reads none.
-    unsafe { bpf_redirect_neigh(note.ifindex, null_mut(), 0, 0) as i32 }
-}
-
-/// On the way out of the WAN interface: translates the fragments that the kernel makes, and stops what
-/// it would send untranslated.
 #[classifier]
 pub fn wan_guard(ctx: TcContext) -> i32 {
     let kernel = Kernel::maps_only();

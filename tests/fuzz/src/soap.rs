@@ -42,7 +42,6 @@ impl PacketPath for MemoryPath {
     }
 
     fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError> {
-        assert_ne!(forward.external_port, 0);
         assert!(forward.deadline() > now, "opened after its end: {forward:?}");
         if forward.external_port == OWN_PORT {
             return Err(PathError::HeldByRouter);
@@ -150,10 +149,9 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         let left = mapping.lease_left;
         assert!(left.is_some_and(|left| (1..=LONGEST_LEASE).contains(&left)), "{mapping:?}");
         let own = CLIENTS.contains(mapping.internal.ip()) && mapping.external_port >= 1024;
+        let everybody = mapping.internal.ip().is_broadcast();
+        assert!(!everybody || (mapping.protocol, mapping.external_port == 0) == ("UDP", false));
         assert!(own || policy == Policy::Open, "{mapping:?}");
-        if !mapping.enabled {
-            continue;
-        }
         let forward = forwards.values().find(|forward| {
             forward.protocol.name() == mapping.protocol
                 && forward.external_port == mapping.external_port
@@ -161,6 +159,9 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         let open = forward.is_some_and(|forward| {
             forward.internal == mapping.internal
                 && match mapping.remote_host {
+                    remote if !mapping.enabled => {
+                        forward.disabled.iter().any(|(addr, _)| *addr == remote)
+                    }
                     None => forward.any_remote > Some(now),
                     Some(host) => forward.remotes.iter().any(|(addr, _)| *addr == host),
                 }
@@ -168,8 +169,10 @@ fn check_table(gateway: &Gateway<MemoryPath>, policy: Policy, now: BootTime) {
         assert!(open, "not in force: {mapping:?}, {forward:?}");
         stated += 1;
     }
-    let held =
-        |forward: &PortForward| forward.remotes.len() + usize::from(forward.any_remote.is_some());
+    let held = |forward: &PortForward| {
+        let any = usize::from(forward.any_remote.is_some());
+        forward.remotes.len() + any + forward.disabled.len()
+    };
     assert_eq!(forwards.values().map(held).sum::<usize>(), stated, "{forwards:?}");
     assert!(forwards.values().all(|forward| forward.protocol != Protocol::Icmp));
 }

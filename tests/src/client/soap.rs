@@ -140,6 +140,8 @@ pub struct Mapping<'a> {
     pub internal_port: &'a str,
     /// Seconds.
     pub lease: &'a str,
+    /// `1`, or `0` for a disabled one.
+    pub enabled: &'a str,
 }
 
 /// UDP port 6000 for port 5600 of the LAN host, an hour.
@@ -150,6 +152,7 @@ pub const MAPPING: Mapping<'static> = Mapping {
     client: "192.168.77.2",
     internal_port: "5600",
     lease: "3600",
+    enabled: "1",
 };
 
 impl<'a> Mapping<'a> {
@@ -161,7 +164,7 @@ impl<'a> Mapping<'a> {
             ("NewProtocol", self.protocol),
             ("NewInternalPort", self.internal_port),
             ("NewInternalClient", self.client),
-            ("NewEnabled", "1"),
+            ("NewEnabled", self.enabled),
             ("NewPortMappingDescription", "nat-tests"),
             ("NewLeaseDuration", self.lease),
         ]

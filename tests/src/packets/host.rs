@@ -97,6 +97,7 @@ impl Machine for HostMachine {
                 Decision::Drop(_) => (Action::Drop, None),
                 Decision::Send { link } => (Action::Send, Some(link)),
                 Decision::Resolve { link } => (Action::Resolve, Some(link)),
+                Decision::Broadcast => (Action::Broadcast, None),
                 Decision::Keep { pass } => {
                     self.tables.keep(pass);
                     (if pass { Action::Pass } else { Action::Drop }, None)

@@ -54,6 +54,8 @@ pub enum Action {
     Send,
     /// Given to the kernel, which is to find the neighbour's MAC address and send it.
     Resolve,
+    /// Given to the kernel, which is to send it to everybody in every LAN.
+    Broadcast,
 }
 
 /// What became of a frame, and what it looks like now.

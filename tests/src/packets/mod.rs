@@ -93,6 +93,13 @@ pub enum Expect {
     },
     /// It leaves by the WAN as this packet.
     Leave(Packet),
+    /// It is sent to everybody in every LAN, otherwise as for `Send`.
+    Broadcast {
+        /// Source after translation.
+        src: Peer,
+        /// Destination port after translation.
+        port: u16,
+    },
     /// As for `Send`, but the kernel must find out the next hop's MAC address.
     Resolve {
         /// Source after translation.
@@ -130,6 +137,11 @@ pub fn sends(src: Peer, dst: Peer) -> Expect {
 /// It is sent on by way of the kernel's neighbour table.
 pub fn resolves(src: Peer, dst: Peer) -> Expect {
     Expect::Resolve { src, dst }
+}
+
+/// It is sent to everybody in every LAN.
+pub fn broadcasts(src: Peer, port: u16) -> Expect {
+    Expect::Broadcast { src, port }
 }
 
 /// It is sent on as this packet, MAC addresses aside.

@@ -9,6 +9,7 @@ use nat_common::counters::Kind;
 use nat_common::session::Side;
 use nat_ebpf::host::packet::{Packet, Peer, protocol};
 use std::fmt;
+use std::net::Ipv4Addr;
 
 /// Bytes before an IP packet.
 const ETHERNET: usize = 14;
@@ -171,6 +172,11 @@ impl Arrival<'_> {
                     Packet::parse(&outcome.frame)
                 );
             }
+            Expect::Broadcast { src, port } => {
+                let all = (Ipv4Addr::BROADCAST, *port);
+                let wanted = self.translated(&frame, &outcome, *src, all)?;
+                self.sent(&outcome, Action::Broadcast, wanted)?;
+            }
             Expect::Become(packet) => self.sent(&outcome, Action::Send, packet.clone())?,
             Expect::Send { src, dst } | Expect::Resolve { src, dst } => {
                 let resolve = matches!(self.event.expect, Expect::Resolve { .. });
@@ -231,6 +237,9 @@ impl Arrival<'_> {
         }
         let (packets, bytes) = match (side(self.event.link), link) {
             (Side::Wan, _) => (Counter::InboundPackets, Counter::InboundBytes),
+            (Side::Lan, _) if action == Action::Broadcast => {
+                (Counter::HairpinPackets, Counter::HairpinBytes)
+            }
             (Side::Lan, WAN) => (Counter::OutboundPackets, Counter::OutboundBytes),
             (Side::Lan, LAN..) => (Counter::HairpinPackets, Counter::HairpinBytes),
         };

@@ -103,6 +103,53 @@ fn a_control_point_maps_only_its_own_unprivileged_ports() {
     }
 }
 
+#[test]
+fn the_wildcard_is_for_whom_the_policy_trusts() {
+    let wildcard = with(&ADD, &[("NewExternalPort", "0")]);
+    let mut careful = gateway(Policy::OwnClient);
+    for action in ["AddPortMapping", "AddAnyPortMapping"] {
+        assert_eq!(call(&mut careful, HOST_A, action, &wildcard), Err(606));
+    }
+    let mut open = gateway(Policy::Open);
+    assert_eq!(call(&mut open, HOST_A, "AddPortMapping", &wildcard), Ok(vec![]));
+    assert!(open.path().forward(Protocol::Tcp, 0).is_some());
+    let own = call(&mut open, HOST_A, "AddAnyPortMapping", &wildcard);
+    assert_eq!(value(&own, "NewReservedPort"), "0");
+    let entry = call(&mut open, HOST_A, "GetSpecificPortMappingEntry", &key("0"));
+    assert_eq!(value(&entry, "NewInternalPort"), "5000", "ignored, and told");
+    // First write wins (2.3.18); AddAnyPortMapping gives another port (figure 2-4).
+    let rival = with(&wildcard, &[("NewInternalClient", "192.168.1.11")]);
+    assert_eq!(call(&mut open, HOST_B, "AddPortMapping", &rival), Err(718));
+    let given = call(&mut open, HOST_B, "AddAnyPortMapping", &rival);
+    assert_ne!(value(&given, "NewReservedPort"), "0");
+    let no_port = with(&wildcard, &[("NewInternalPort", "0")]);
+    assert_eq!(call(&mut open, HOST_A, "AddPortMapping", &no_port), Err(732));
+    // What is mapped by itself stands beside it.
+    let exact = with(&ADD, &[("NewInternalClient", "192.168.1.11")]);
+    assert_eq!(call(&mut open, HOST_B, "AddPortMapping", &exact), Ok(vec![]));
+    assert_eq!(call(&mut open, HOST_A, "DeletePortMapping", &key("0")), Ok(vec![]));
+    assert!(open.path().forward(Protocol::Tcp, 0).is_none());
+}
+
+#[test]
+fn everybody_is_a_client_for_udp_and_for_whom_the_policy_trusts() {
+    let everybody = with(&ADD, &[("NewInternalClient", "255.255.255.255"), ("NewProtocol", "UDP")]);
+    let mut careful = gateway(Policy::OwnClient);
+    assert_eq!(call(&mut careful, HOST_A, "AddPortMapping", &everybody), Err(606));
+    let mut open = gateway(Policy::Open);
+    for (changes, expected) in [
+        ([("NewProtocol", "TCP")], Err(600)),
+        ([("NewExternalPort", "0")], Err(716)),
+        ([("NewRemoteHost", "255.255.255.255")], Err(600)),
+        ([("NewExternalPort", "9")], Ok(vec![])),
+    ] {
+        let arguments = with(&everybody, &changes);
+        assert_eq!(call(&mut open, HOST_A, "AddPortMapping", &arguments), expected, "{changes:?}");
+    }
+    let forward = open.path().forward(Protocol::Udp, 9).unwrap();
+    assert!(forward.internal.ip().is_broadcast() && !forward.leads());
+}
+
 /// Host A has 5000, host B has 5001.
 fn gateway_of_two(policy: Policy) -> Gateway<FakePath> {
     let mut gateway = gateway(policy);

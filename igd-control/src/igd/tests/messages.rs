@@ -128,7 +128,7 @@ fn values_are_checked_by_the_table() {
         ("NewExternalPort", "5000.0", 402),
         ("NewExternalPort", "65536", 601),
         ("NewExternalPort", "99999999999999999999999999", 601),
-        ("NewExternalPort", "0", 716),
+        ("NewExternalPort", "0", 606),
         ("NewInternalPort", "0", 732),
         ("NewInternalPort", "65536", 601),
         ("NewProtocol", "ICMP", 601),

@@ -10,6 +10,7 @@ mod track;
 
 use filter::{Filter, Pair};
 use nat_ebpf::host::packet::{Body, Packet, Peer, flags, icmp, protocol};
+pub use ports::Terms;
 use ports::{PortTable, Range};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -35,6 +36,8 @@ pub enum Fate {
     Pass,
     Drop,
     Send(Box<Packet>),
+    /// Sent to everybody in every LAN.
+    Broadcast(Box<Packet>),
 }
 
 /// Idle times in seconds.
@@ -109,6 +112,14 @@ struct Opening {
     called: Option<Peer>,
     /// Until when a port forward lets the caller in, if one does.
     lease: Option<Ticks>,
+    /// That forward is the one of every port that is not otherwise mapped.
+    by_wildcard: bool,
+}
+
+impl Opening {
+    fn calls_everybody(&self) -> bool {
+        self.called.is_some_and(|(addr, _)| addr.is_broadcast())
+    }
 }
 
 impl Opening {
@@ -159,6 +170,9 @@ impl Reference {
         }
         if !self.is_live(&key) {
             match self.plan(key, packet) {
+                Ok(opening) if opening.calls_everybody() => {
+                    return self.deliver(&opening, packet, observed);
+                }
                 Ok(opening) => {
                     if let Some(fate) = self.open(&opening, packet, observed)? {
                         return Ok(fate);
@@ -168,6 +182,18 @@ impl Reference {
             }
         }
         Ok(self.translate(&key, packet))
+    }
+
+    /// Until when flows of the wildcard may hold a port that a forward takes over: only established
+    /// connections hold one for longer.
+    pub fn yielding(&self, protocol: u8) -> Ticks {
+        match protocol {
+            protocol::TCP => {
+                let idle = self.timeouts.tcp_transitory * SECOND;
+                self.now + idle + idle / 16
+            }
+            _ => Ticks::MAX,
+        }
     }
 
     /// Closes a port forward.
@@ -186,7 +212,7 @@ impl Reference {
     /// Decides whether there will be a session.
     fn plan(&self, key: Key, packet: &Packet) -> Result<Opening, Fate> {
         let Addresses { external, .. } = self.addresses;
-        let mut opening = Opening { key, called: None, lease: None };
+        let mut opening = Opening { key, called: None, lease: None, by_wildcard: false };
         if key.side == Side::Lan {
             if packet.src == external {
                 return Err(Fate::Drop);
@@ -214,6 +240,18 @@ impl Reference {
     fn admit(&self, opening: &mut Opening) -> Result<(), Fate> {
         let Key { protocol, src: (remote, _), .. } = opening.key;
         let port = opening.called_port();
+        if protocol != protocol::ICMP {
+            if port == 0 {
+                return Err(Fate::Pass);
+            }
+            if let Some((client, until)) = self.ports.by_wildcard(self.now, protocol, port, remote)
+            {
+                opening.called = Some(client);
+                opening.lease = Some(until);
+                opening.by_wildcard = true;
+                return Ok(());
+            }
+        }
         let Some(held) = self.ports.held(self.now, protocol, port) else {
             let routers = protocol == protocol::ICMP || !self.ports.range.contains(port);
             return Err(if routers { Fate::Pass } else { Fate::Drop });
@@ -236,6 +274,29 @@ impl Reference {
         }
     }
 
+    /// Delivers a packet to everybody in every LAN, without a session.
+    fn deliver(
+        &mut self,
+        opening: &Opening,
+        packet: &Packet,
+        observed: Option<u16>,
+    ) -> Result<Fate, String> {
+        let Key { side, protocol, src, .. } = opening.key;
+        let idle = self.idle_time(protocol, &Connection::default());
+        let mut sent = packet.clone();
+        if side == Side::Lan {
+            let deadline = self.now + idle + idle / 16;
+            let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
+            sent.set_source((self.addresses.external, port));
+        }
+        if packet.ttl <= 1 {
+            return Ok(Fate::Drop);
+        }
+        sent.ttl -= 1;
+        sent.set_destination(opening.called.unwrap());
+        Ok(Fate::Broadcast(Box::new(sent)))
+    }
+
     /// Makes both halves of a session, or tells why not.
     fn open(
         &mut self,
@@ -247,7 +308,11 @@ impl Reference {
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;
         let bound = opening.lease.is_some() && protocol == protocol::UDP;
-        // First of all the opener's own port.
+        // Before the opener's own port, which might be the one that is called.
+        if let (true, Side::Lan, Some(called)) = (opening.by_wildcard, side, opening.called) {
+            let moment = self.now + SECOND;
+            self.ports.hold_by_wildcard(self.now, protocol, dst.1, called, moment);
+        }
         let opener_seen = if side == Side::Lan {
             let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
             (self.addresses.external, port)
@@ -273,8 +338,15 @@ impl Reference {
         if let (true, Some(lease)) = (bound, opening.lease) {
             deadline = deadline.min(lease);
         }
+        let holds = |ports: &mut PortTable, called| {
+            if opening.by_wildcard {
+                ports.hold_by_wildcard(self.now, protocol, dst.1, called, deadline)
+            } else {
+                ports.extend(self.now, protocol, dst.1, called, deadline)
+            }
+        };
         if let (false, Some(called)) = (is_query, opening.called)
-            && !self.ports.extend(self.now, protocol, dst.1, called, deadline)
+            && !holds(&mut self.ports, called)
         {
             return Err(format!("port {} is not {called:?}'s any more", dst.1));
         }
@@ -321,7 +393,9 @@ impl Reference {
         if packet.ttl <= 1 {
             return if outbound { Fate::Pass } else { Fate::Drop };
         }
-        self.follow(key, flags_of(packet));
+        if !self.follow(key, flags_of(packet)) {
+            return Fate::Drop;
+        }
         let mut sent = packet.clone();
         sent.set_source(half.new_src);
         sent.set_destination(half.new_dst);

@@ -1,6 +1,7 @@
 //! Who has which external port.
 
 use super::Ticks;
+use super::track::Need;
 use nat_ebpf::host::packet::{Peer, protocol};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -25,8 +26,12 @@ pub(super) struct Port {
     /// Until when sessions need it.
     hold: Ticks,
     pub(super) opened_inside: bool,
+    /// Claimed by a flow that came in by the wildcard.
+    by_wildcard: bool,
     /// Whom a port forward lets in until when; 0.0.0.0: everybody.
     leases: HashMap<Ipv4Addr, Ticks>,
+    /// Until when a disabled mapping holds it for nobody.
+    reserved: Option<Ticks>,
 }
 
 impl Port {
@@ -37,8 +42,24 @@ impl Port {
     }
 
     pub(super) fn is_leased(&self, now: Ticks) -> bool {
-        self.leases.values().any(|until| *until > now)
+        self.leases.values().chain(&self.reserved).any(|until| *until > now)
     }
+
+    /// Whether it is leased to let nobody in. Its owner's own flows may have held it before.
+    fn is_reserved(&self, now: Ticks) -> bool {
+        let held_from_inside = self.opened_inside && self.hold > now;
+        self.is_leased(now) && self.leases.is_empty() && !held_from_inside
+    }
+}
+
+/// On which terms a port forward is opened.
+pub struct Terms {
+    /// Whom it lets in until when; 0.0.0.0: everybody.
+    pub leases: HashMap<Ipv4Addr, Ticks>,
+    /// Until when it holds its port for nobody.
+    pub reserved: Option<Ticks>,
+    /// Flows of the wildcard give way to it that hold the port until then at most.
+    pub yielding: Ticks,
 }
 
 /// The ports of all protocols on the one external address.
@@ -98,6 +119,7 @@ impl PortTable {
     ) -> Result<u16, String> {
         let last = self.last.get(&(protocol, endpoint)).copied();
         if let Some(port) = last
+            && !self.held(now, protocol, port).is_some_and(|held| held.is_reserved(now))
             && self.extend(now, protocol, port, endpoint, until)
         {
             self.ports.get_mut(&(protocol, port)).unwrap().opened_inside = true;
@@ -123,11 +145,84 @@ impl PortTable {
         if wanted.is_none() && port % 2 != own % 2 {
             return Err(format!("{endpoint:?} got port {port} of the wrong parity"));
         }
-        let entry =
-            Port { owner: endpoint, hold: until, opened_inside: true, leases: HashMap::new() };
+        let entry = Port {
+            owner: endpoint,
+            hold: until,
+            opened_inside: true,
+            by_wildcard: false,
+            leases: HashMap::new(),
+            reserved: None,
+        };
         self.ports.insert((protocol, port), entry);
         self.last.insert((protocol, endpoint), port);
         Ok(port)
+    }
+
+    /// The forward of every port that is not otherwise mapped.
+    fn wildcard(&self, now: Ticks, protocol: u8) -> Option<&Port> {
+        self.held(now, protocol, 0).filter(|held| held.is_leased(now))
+    }
+
+    /// To whom the wildcard leads a caller of a port, and until when it lets him in.
+    pub(super) fn by_wildcard(
+        &self,
+        now: Ticks,
+        protocol: u8,
+        port: u16,
+        remote: Ipv4Addr,
+    ) -> Option<(Peer, Ticks)> {
+        let wildcard = self.wildcard(now, protocol)?;
+        let (client, until) = ((wildcard.owner.0, port), wildcard.lets_in(remote));
+        let free = self
+            .held(now, protocol, port)
+            .is_none_or(|held| held.owner == client && !held.is_leased(now));
+        // Answers to DHCP clients are the router's.
+        let is_dhcp = (protocol, port) == (protocol::UDP, 68);
+        (free && until > now && !is_dhcp).then_some((client, until))
+    }
+
+    /// Holds a port that was called by the wildcard, for its client.
+    pub(super) fn hold_by_wildcard(
+        &mut self,
+        now: Ticks,
+        protocol: u8,
+        port: u16,
+        client: Peer,
+        until: Ticks,
+    ) -> bool {
+        if self.held(now, protocol, port).is_some() {
+            return self.extend(now, protocol, port, client, until);
+        }
+        let entry = Port {
+            owner: client,
+            hold: until,
+            opened_inside: false,
+            by_wildcard: true,
+            leases: HashMap::new(),
+            reserved: None,
+        };
+        self.ports.insert((protocol, port), entry);
+        let last = self.last.get(&(protocol, client)).copied();
+        let has = |port| self.held(now, protocol, port).is_some_and(|held| held.owner == client);
+        if !last.is_some_and(has) {
+            self.last.insert((protocol, client), port);
+        }
+        true
+    }
+
+    /// Until when a port forward lets in a caller of a session, by its own port or by the wildcard.
+    pub(super) fn let_in_until(&self, now: Ticks, protocol: u8, need: &Need) -> Ticks {
+        match self.held(now, protocol, need.port) {
+            Some(held) if held.owner != need.owner => 0,
+            Some(held) if held.is_leased(now) => held.lets_in(need.remote),
+            Some(_) => match self.wildcard(now, protocol) {
+                Some(wildcard) if (wildcard.owner.0, need.port) == need.owner => {
+                    wildcard.lets_in(need.remote)
+                }
+                _ => 0,
+            },
+            None => 0,
+        }
     }
 
     /// Opens a port forward; `false` when the port is somebody else's.
@@ -137,19 +232,27 @@ impl PortTable {
         protocol: u8,
         port: u16,
         client: Peer,
-        leases: HashMap<Ipv4Addr, Ticks>,
+        Terms { leases, reserved, yielding }: Terms,
     ) -> bool {
+        let yields = |held: &Port| {
+            held.by_wildcard && !held.opened_inside && !held.is_leased(now) && held.hold <= yielding
+        };
         let held = self.held(now, protocol, port);
-        if held.is_some_and(|held| held.owner != client) {
+        if held.is_some_and(|held| held.owner != client && !yields(held)) {
             return false;
         }
-        let (hold, opened_inside) = held.map_or((0, false), |held| (held.hold, held.opened_inside));
-        self.ports.insert((protocol, port), Port { owner: client, hold, opened_inside, leases });
-        let leads = self.last.get(&(protocol, client)).is_some_and(|last| {
-            self.held(now, protocol, *last)
-                .is_some_and(|held| held.owner == client && held.is_leased(now))
+        let own = held.filter(|held| held.owner == client);
+        let (hold, opened_inside, by_wildcard) =
+            own.map_or((0, false, false), |held| (held.hold, held.opened_inside, held.by_wildcard));
+        let leads = !leases.is_empty() && port != 0 && !client.0.is_broadcast();
+        let entry = Port { owner: client, hold, opened_inside, by_wildcard, leases, reserved };
+        self.ports.insert((protocol, port), entry);
+        let led = self.last.get(&(protocol, client)).is_some_and(|last| {
+            self.held(now, protocol, *last).is_some_and(|held| {
+                held.owner == client && held.is_leased(now) && !held.leases.is_empty()
+            })
         });
-        if !leads {
+        if leads && !led {
             self.last.insert((protocol, client), port);
         }
         true
@@ -161,7 +264,9 @@ impl PortTable {
             .held(now, protocol, port)
             .is_some_and(|held| held.owner == client && held.is_leased(now))
         {
-            self.ports.get_mut(&(protocol, port)).unwrap().leases.clear();
+            let port = self.ports.get_mut(&(protocol, port)).unwrap();
+            port.leases.clear();
+            port.reserved = None;
         }
     }
 }

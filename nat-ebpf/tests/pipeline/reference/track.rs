@@ -6,10 +6,10 @@ use std::net::Ipv4Addr;
 
 /// An external port that a session needs, whose it must be, and who calls there.
 #[derive(Clone, Copy)]
-struct Need {
-    port: u16,
-    owner: Peer,
-    remote: Ipv4Addr,
+pub(super) struct Need {
+    pub(super) port: u16,
+    pub(super) owner: Peer,
+    pub(super) remote: Ipv4Addr,
 }
 
 impl Half {
@@ -46,10 +46,7 @@ impl Reference {
             return true;
         }
         let Some(need) = self.need_of_called(key) else { return false };
-        let held = self.ports.held(self.now, key.protocol, need.port);
-        let until = held
-            .filter(|held| held.owner == need.owner)
-            .map_or(0, |held| held.lets_in(need.remote));
+        let until = self.ports.let_in_until(self.now, key.protocol, &need);
         if until <= self.now || !self.halves.contains_key(&half.other) {
             return false;
         }
@@ -63,8 +60,8 @@ impl Reference {
     }
 
     /// A packet of a session is sent on: packets of internal clients keep it alive, and so does
-    /// whatever changes a connection's state.
-    pub(super) fn follow(&mut self, key: &Key, flags: u8) {
+    /// whatever changes a connection's state. `false`: its port is somebody else's.
+    pub(super) fn follow(&mut self, key: &Key, flags: u8) -> bool {
         let half = self.halves[key];
         let mut connection = half.connection;
         if key.protocol == protocol::TCP {
@@ -79,19 +76,19 @@ impl Reference {
         let is_query = key.protocol == protocol::ICMP;
         let by_client = key.side == Side::Lan && !(is_query && half.answering && half.hairpin);
         if !changed && !by_client {
-            return;
+            return true;
         }
         let idle = self.idle_time(key.protocol, &connection);
         let mut deadline = self.now + idle + idle / 16;
         if !changed && deadline.saturating_sub(half.deadline) <= idle / 16 {
-            return;
+            return true;
         }
         let other = self.halves.get(&half.other).copied();
+        let other = other.filter(|other| other.new_dst == key.src);
         if half.bound
             && let Some(need) = self.need_of_called(key)
-            && let Some(held) = self.ports.held(self.now, key.protocol, need.port)
         {
-            deadline = deadline.min(held.lets_in(need.remote));
+            deadline = deadline.min(self.ports.let_in_until(self.now, key.protocol, &need));
         }
         let mut needs = vec![half.need(key)];
         needs.extend(
@@ -108,12 +105,13 @@ impl Reference {
             ..half
         };
         self.halves.insert(*key, changed(half));
-        if let (true, Some(other)) = (held, other) {
+        if let Some(other) = other {
             self.halves.insert(half.other, changed(other));
         }
         self.stays_in_contact(key, &changed(half));
         if let (true, Some(other)) = (half.hairpin && !is_query, other) {
             self.stays_in_contact(&half.other, &changed(other));
         }
+        held || other.is_none()
     }
 }

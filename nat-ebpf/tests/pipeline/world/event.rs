@@ -18,8 +18,8 @@ pub enum Event {
     Spoof { link: u8, src: usize, to: PortPick, shape: Shape },
     /// A server sends to a client's internal address.
     Inwards { from: usize, client: usize, shape: Shape },
-    /// A port forward is opened, for everybody or one remote host or both, for so many seconds.
-    Open { protocol: u8, port: u16, client: usize, any: Option<u64>, remote: Option<(usize, u64)> },
+    /// A port forward is opened.
+    Open { protocol: u8, port: u16, client: usize, lets_in: LetsIn },
     /// A port forward is closed.
     Close(usize),
     /// So many seconds pass.
@@ -39,6 +39,17 @@ pub enum PortPick {
     Known(usize),
     /// This one.
     Any(u16),
+}
+
+/// Whom a port forward lets in, for how many seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LetsIn {
+    /// Everybody.
+    pub any: Option<u64>,
+    /// One server.
+    pub remote: Option<(usize, u64)>,
+    /// Nobody: it only holds its port.
+    pub disabled: Option<u64>,
 }
 
 /// What a packet is like, beside its addresses.
@@ -114,8 +125,25 @@ fn shape() -> impl Strategy<Value = Shape> {
 fn port() -> impl Strategy<Value = PortPick> {
     prop_oneof![
         8 => any::<usize>().prop_map(PortPick::Known),
-        1 => prop_oneof![Just(22), Just(80), Just(5000), Just(8080), any::<u16>()]
+        1 => prop_oneof![Just(0), Just(22), Just(68), Just(80), Just(5000), Just(8080), any::<u16>()]
             .prop_map(PortPick::Any),
+    ]
+}
+
+fn lets_in() -> impl Strategy<Value = LetsIn> {
+    let lease = || prop_oneof![Just(30_u64), Just(150), Just(1000)];
+    let one = || (0..4_usize, lease());
+    prop_oneof![
+        4 => lease().prop_map(|any| LetsIn { any: Some(any), ..LetsIn::default() }),
+        2 => one().prop_map(|one| LetsIn { remote: Some(one), ..LetsIn::default() }),
+        2 => (lease(), one()).prop_map(|(any, one)| LetsIn {
+            any: Some(any),
+            remote: Some(one),
+            disabled: None,
+        }),
+        1 => lease().prop_map(|held| LetsIn { disabled: Some(held), ..LetsIn::default() }),
+        1 => (prop::option::of(lease()), prop::option::of(one()), lease())
+            .prop_map(|(any, remote, held)| LetsIn { any, remote, disabled: Some(held) }),
     ]
 }
 
@@ -142,22 +170,17 @@ pub fn event() -> impl Strategy<Value = Event> {
     });
     let inwards = (server.clone(), client.clone(), shape())
         .prop_map(|(from, client, shape)| Event::Inwards { from, client, shape });
-    let lease = prop_oneof![Just(30_u64), Just(150), Just(1000)];
-    let any_remote = (lease.clone()).prop_map(|seconds| (Some(seconds), None));
-    let one_remote = (server.clone(), lease.clone()).prop_map(|remote| (None, Some(remote)));
-    let both = (lease.clone(), (server, lease)).prop_map(|(any, one)| (Some(any), Some(one)));
     let open = (
         prop_oneof![Just(protocol::UDP), Just(protocol::TCP)],
-        prop_oneof![Just(80_u16), Just(5000), Just(8080)],
-        client,
-        prop_oneof![2 => any_remote, 1 => one_remote, 1 => both],
+        prop_oneof![Just(80_u16), Just(5000), Just(8080), Just(0)],
+        0..=9_usize,
+        lets_in(),
     )
-        .prop_map(|(protocol, port, client, (any, remote))| Event::Open {
+        .prop_map(|(protocol, port, client, lets_in)| Event::Open {
             protocol,
             port,
             client,
-            any,
-            remote,
+            lets_in,
         });
     prop_oneof![
         12 => out,

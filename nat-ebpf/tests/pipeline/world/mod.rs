@@ -7,8 +7,8 @@ mod topology;
 pub use event::{Event, event};
 pub use rules::{Rules, rules};
 
-use crate::reference::{Fate, Reference, SECOND, Side};
-use event::PortPick;
+use crate::reference::{Fate, Reference, SECOND, Side, Terms};
+use event::{LetsIn, PortPick};
 use nat_common::ports::Endpoint;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::{NetAddr, NetPort, Protocol};
@@ -111,6 +111,7 @@ impl World {
                 return Ok(());
             }
             Decision::Send { link } | Decision::Resolve { link } => link,
+            Decision::Broadcast => topology::LAN,
             _ => return Err(format!("{verdict:?}, and yet changed: {bytes:02x?}")),
         };
         let (Some(before), Some(after)) = (Packet::parse(bytes), Packet::parse(&found)) else {
@@ -135,8 +136,10 @@ impl World {
             return self.receive(link, &packet);
         }
         match event {
-            Event::Open { protocol, port, client, any, remote } => {
-                self.open(*protocol, *port, topology::client(*client), *any, *remote)
+            Event::Open { protocol, port, client, lets_in } => {
+                let may_be_everybody = *protocol == protocol::UDP && *port != 0;
+                let client = topology::forwarded(*client, may_be_everybody);
+                self.open(*protocol, *port, client, *lets_in)
             }
             Event::Close(which) => {
                 if !self.forwards.is_empty() {
@@ -215,6 +218,13 @@ impl World {
                 self.sent.insert(0, (link, wanted));
                 self.sent.truncate(REMEMBERED);
             }
+            (Fate::Broadcast(wanted), Decision::Broadcast) => {
+                // The kernel writes the MAC addresses, one copy after the other.
+                if found != wanted.to_bytes() {
+                    let found = Packet::parse(&found);
+                    return Err(format!("sent to everybody is {found:?}, not {wanted:?}"));
+                }
+            }
             _ => return Err(format!("{verdict:?}, not {fate:?}, for {packet:?}")),
         }
         Ok(())
@@ -233,8 +243,7 @@ impl World {
         number: u8,
         port: u16,
         client: Peer,
-        any: Option<u64>,
-        remote: Option<(usize, u64)>,
+        LetsIn { any, remote, disabled }: LetsIn,
     ) -> Result<(), String> {
         let protocol = Protocol::from_ip(number).unwrap();
         // One at a time: to change a forward is to close it and to open it.
@@ -250,6 +259,7 @@ impl World {
             client: Endpoint { addr: client.0.into(), port: NetPort::new(client.1) },
             any_remote: any,
             remotes: remote.iter().map(|(addr, secs)| (NetAddr::from(*addr), *secs)).collect(),
+            disabled,
         };
         let now = self.reference.now;
         let leases: HashMap<_, _> = any
@@ -257,7 +267,10 @@ impl World {
             .into_iter()
             .chain(remote.map(|(addr, seconds)| (addr, now + seconds * SECOND)))
             .collect();
-        let wanted = self.reference.ports.open_forward(now, number, port, client, leases);
+        let reserved = disabled.map(|seconds| now + seconds * SECOND);
+        let yielding = self.reference.yielding(number);
+        let terms = Terms { leases, reserved, yielding };
+        let wanted = self.reference.ports.open_forward(now, number, port, client, terms);
         let found = self.tables.open_forward(&forward).is_ok();
         if found != wanted {
             return Err(format!("opening {forward:?} told {found}, not {wanted}"));

@@ -11,7 +11,7 @@ use nat_ebpf::host::{HostTables, Network, NextHop};
 use std::net::Ipv4Addr;
 
 pub(super) const WAN: u8 = 0;
-const LAN: u8 = 1;
+pub(super) const LAN: u8 = 1;
 const LAN1: u8 = 2;
 
 pub(super) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
@@ -41,6 +41,12 @@ pub(super) const TIMEOUTS: Timeouts =
 pub(super) fn client(number: usize) -> Peer {
     let port = CLIENT_PORTS[number / CLIENTS.len() % CLIENT_PORTS.len()];
     (CLIENTS[number % CLIENTS.len()], port)
+}
+
+/// A client that something is forwarded to: the last one is everybody, where that may be.
+pub(super) fn forwarded(number: usize, may_be_everybody: bool) -> Peer {
+    let last = CLIENTS.len() * CLIENT_PORTS.len();
+    if number == last && may_be_everybody { (Ipv4Addr::BROADCAST, 5000) } else { client(number) }
 }
 
 pub(super) fn server(number: usize) -> Peer {

@@ -8,7 +8,7 @@ mod steps;
 
 use check::{check_passed, check_sent};
 use nat_tests::packets::host::HostMachine;
-use nat_tests::packets::topology::WAN;
+use nat_tests::packets::topology::{LAN, WAN};
 use nat_tests::packets::{Action, Change, Machine as _};
 use steps::{Sent, Step, Steps};
 
@@ -42,6 +42,10 @@ pub fn run(input: &[u8]) {
                         opened = true;
                         check_sent(link, &frame, out, &outcome.frame);
                         last_sent = Some(Sent { link: out, frame: outcome.frame });
+                    }
+                    (Action::Broadcast, _) => {
+                        assert!(opened, "let in by nobody: {frame:02x?}");
+                        check_sent(link, &frame, LAN, &outcome.frame);
                     }
                     (Action::Pass, _) => check_passed(&frame, &outcome.frame),
                     (Action::Drop, _) => {}

@@ -189,16 +189,20 @@ impl<'a> Steps<'a> {
         let remotes = [REMOTE, STRANGER, ON_LINK];
         let listed = remotes.iter().take(usize::from(kind >> 4 & 3));
         let seconds = 1 << (self.input.byte()? % 14);
+        let protocol = if kind & 1 == 0 { Protocol::Udp } else { Protocol::Tcp };
+        let port = self.port()?;
+        let mut addr = self.input.one_of(&CLIENTS)?;
+        if kind & 4 != 0 && port != 0 && protocol == Protocol::Udp {
+            addr = Ipv4Addr::BROADCAST;
+        }
         Some(Forward {
-            protocol: if kind & 1 == 0 { Protocol::Udp } else { Protocol::Tcp },
-            port: self.port()?.max(1),
-            client: Endpoint {
-                addr: self.input.one_of(&CLIENTS)?.into(),
-                port: NetPort::new(self.port()?.max(1)),
-            },
-            // A forward lets somebody in.
-            any_remote: (kind & 2 == 0 || kind >> 4 & 3 == 0).then_some(seconds),
+            protocol,
+            port,
+            client: Endpoint { addr: addr.into(), port: NetPort::new(self.port()?.max(1)) },
+            // A forward lets somebody in, or is disabled.
+            any_remote: (kind & 2 == 0 || kind & 0x38 == 0).then_some(seconds),
             remotes: listed.map(|addr| ((*addr).into(), seconds)).collect(),
+            disabled: (kind & 8 != 0).then_some(seconds * 2),
         })
     }
 }

@@ -166,6 +166,8 @@ impl Maps {
         let now = now()?;
         let index = forward.slot_index();
         let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
+        let settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
+        slot.take_from_wildcard(now, forward.client, settings.yielding(now, forward.protocol));
         ensure!(!slot.is_others(now, forward.client), "port {} is in use", forward.port);
         slot.lease(now, forward.client, forward.flags(), forward.deadline(now));
         self.ports.set(index, slot.to_bytes(), 0)?;
@@ -178,12 +180,12 @@ impl Maps {
                 let other = ExternalEndpoint::unpack(word).slot(forward.protocol);
                 self.used_slots.insert(other);
                 let slot = Slot::from_bytes(self.ports.get(&other, 0)?);
-                slot.is_leased_to(now, forward.client)
+                slot.is_leased_to(now, forward.client) && slot.is_open()
             }
             Err(MapError::KeyNotFound) => false,
             Err(error) => return Err(error.into()),
         };
-        if !led {
+        if !led && forward.leads() {
             self.endpoints.insert(key, forward.external().pack(), 0)?;
         }
         self.used_slots.insert(index);

@@ -69,6 +69,9 @@ const HAND_OVER_LEN: usize = 8;
 /// The mark.
 const HAND_OVER: u32 = 0x4e41_5401;
 
+/// In the place of the interface's index: every LAN's.
+const EVERY_LAN: u32 = 0;
+
 /// The kernel's `enum xdp_action`.
 mod xdp_action {
     pub(super) const DROP: u32 = 1;
@@ -223,7 +226,7 @@ impl Machine for KernelMachine<'_> {
             xdp_action::PASS => {
                 let link = self.handed_over(&out)?;
                 out.drain(..HAND_OVER_LEN);
-                (Action::Resolve, Some(link))
+                (if link.is_some() { Action::Resolve } else { Action::Broadcast }, link)
             }
             xdp_action::REDIRECT => (Action::Send, None),
             other => bail!("the program returned {other}"),
@@ -233,12 +236,15 @@ impl Machine for KernelMachine<'_> {
 }
 
 impl KernelMachine<'_> {
-    /// Reads what stands before a frame that the kernel is to send; tells the link.
-    fn handed_over(&self, out: &[u8]) -> Result<u8> {
+    /// Reads what stands before a frame that the kernel is to send; tells the link, `None`: every LAN's.
+    fn handed_over(&self, out: &[u8]) -> Result<Option<u8>> {
         let note: [u8; HAND_OVER_LEN] =
             *out.first_chunk().context("the frame has become shorter")?;
         let [mark, ifindex]: [u32; 2] = bytemuck::cast(note);
         ensure!(mark == HAND_OVER, "the mark before the frame is {mark:#x}");
-        self.router.link(ifindex).context("handed over to an interface that is no link")
+        if ifindex == EVERY_LAN {
+            return Ok(None);
+        }
+        self.router.link(ifindex).context("handed over to an interface that is no link").map(Some)
     }
 }

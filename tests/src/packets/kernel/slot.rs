@@ -39,14 +39,37 @@ impl Slot {
         self.lease > now.0 && !self.is_others(now, client)
     }
 
+    /// Whether the lease lets anybody in.
+    pub(super) fn is_open(self) -> bool {
+        self.owner & (Owner::ANY_REMOTE | Owner::LISTED_REMOTES) != 0
+    }
+
     /// Whether it is held or leased.
     pub(super) fn is_taken(self, now: BootTime) -> bool {
         self.hold >> 1 > now.0 || self.lease > now.0
     }
 
+    /// Lets go of it when only flows of the wildcard to another client than `client` hold it, and not
+    /// beyond `yielding`.
+    pub(super) fn take_from_wildcard(
+        &mut self,
+        now: BootTime,
+        client: Endpoint,
+        yielding: BootTime,
+    ) {
+        const KEPT: u64 = Owner::BY_WILDCARD | Owner::OPENED_INSIDE;
+        let yields = self.owner & KEPT == Owner::BY_WILDCARD
+            && self.lease <= now.0
+            && self.hold >> 1 <= yielding.0;
+        if yields && self.is_others(now, client) {
+            self.hold = 0;
+        }
+    }
+
     /// Leases it to `client`.
     pub(super) fn lease(&mut self, now: BootTime, client: Endpoint, flags: u64, until: BootTime) {
-        let kept = if self.is_taken(now) { self.owner & Owner::OPENED_INSIDE } else { 0 };
+        const KEPT: u64 = Owner::BY_WILDCARD | Owner::OPENED_INSIDE;
+        let kept = if self.is_taken(now) { self.owner & KEPT } else { 0 };
         self.owner = word(client, flags | kept);
         self.lease = until.0;
     }

@@ -1,5 +1,7 @@
 //! The rows, by what they are about.
 
+mod broadcast;
+mod disabled;
 mod egress;
 mod expiry;
 mod filtering;
@@ -15,6 +17,7 @@ mod mapping;
 mod mss;
 mod passing;
 mod translation;
+mod wildcard;
 
 use super::Row;
 use nat_common::ports::Endpoint;
@@ -30,6 +33,9 @@ pub fn all() -> Vec<Row> {
         filtering::rows(),
         filtering_modes::rows(),
         forwards::rows(),
+        disabled::rows(),
+        wildcard::rows(),
+        broadcast::rows(),
         hairpin::rows(),
         hairpin_icmp::rows(),
         icmp_errors::rows(),
@@ -51,7 +57,12 @@ fn endpoint((addr, port): Peer) -> Endpoint {
 /// A port forward without anybody whom it lets in.
 fn forward(protocol: Protocol, port: u16, client: Peer) -> Forward {
     let client = endpoint(client);
-    Forward { protocol, port, client, any_remote: None, remotes: Vec::new() }
+    Forward { protocol, port, client, any_remote: None, remotes: Vec::new(), disabled: None }
+}
+
+/// A disabled port forward, which holds its port.
+fn disabled(protocol: Protocol, port: u16, client: Peer, seconds: u64) -> Forward {
+    Forward { disabled: Some(seconds), ..forward(protocol, port, client) }
 }
 
 /// A port forward that lets everybody in.

@@ -1,0 +1,101 @@
+//! Handing translated packets over to the kernel: XDP puts a note before the packet, and a
+//! traffic-control program, which runs next on its way in, does what the note says.
+
+use crate::NEXT;
+use crate::kernel::Kernel;
+use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
+use aya_ebpf::helpers::{
+    bpf_clone_redirect, bpf_redirect_neigh, bpf_skb_store_bytes, bpf_xdp_adjust_meta,
+};
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::{TcContext, XdpContext};
+use core::mem::{size_of, size_of_val};
+use core::ptr::null_mut;
+use nat_common::Counter;
+use nat_common::link::MAX_LINKS;
+use nat_common::session::Side;
+use nat_ebpf::Tables;
+use nat_ebpf::frame::ETHERNET;
+
+/// Marks the metadata of a translated packet that `nat_neighbour` is to send.
+const HAND_OVER: u32 = 0x4e41_5401;
+
+/// What stands before the packet then.
+#[repr(C)]
+struct HandOver {
+    mark: u32,
+    ifindex: u32,
+}
+
+/// In the place of an interface: everybody in every LAN.
+pub(crate) const EVERY_LAN: u32 = 0;
+
+/// Gives a translated packet to the kernel: [`nat_neighbour`] picks it up on its way in. With an
+/// interface, the kernel's neighbour table keeps it until the next hop's MAC address is known.
+#[inline(always)]
+pub(crate) fn hand_over(ctx: &XdpContext, kernel: &Kernel, ifindex: u32) -> u32 {
+    const SIZE: usize = size_of::<HandOver>();
+    // SAFETY: the context is the one that the kernel gave us; the helper checks the room.
+    let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(SIZE as i32)) };
+    let (start, end) = (ctx.metadata(), ctx.metadata_end());
+    if moved != 0 || start + SIZE > end {
+        kernel.count(Counter::DropNeighbour, 1);
+        return xdp_action::XDP_DROP;
+    }
+    // SAFETY: the bounds were checked on the line above; metadata is aligned to four bytes.
+    unsafe { (start as *mut HandOver).write(HandOver { mark: HAND_OVER, ifindex }) };
+    xdp_action::XDP_PASS
+}
+
+/// On the way into every interface: sends the translated packets whose next hop XDP did not know, and
+/// those for more than one interface.
+#[classifier]
+pub fn nat_neighbour(ctx: TcContext) -> i32 {
+    const SIZE: usize = size_of::<HandOver>();
+    let skb = ctx.skb.skb;
+    // SAFETY: the kernel gave us the context, and the verifier turns these into bounded pointers.
+    let (start, end) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
+    if start + SIZE > end {
+        return NEXT;
+    }
+    // SAFETY: the bounds were checked above; metadata is aligned to four bytes.
+    let note = unsafe { (start as *const HandOver).read() };
+    if note.mark != HAND_OVER {
+        return NEXT;
+    }
+    if note.ifindex == EVERY_LAN {
+        return to_every_lan(&ctx);
+    }
+    // SAFETY: no parameters are given, so the helper reads none.
+    unsafe { bpf_redirect_neigh(note.ifindex, null_mut(), 0, 0) as i32 }
+}
+
+/// Sends a copy of the packet to everybody in every LAN, except where it is too big.
+#[inline(always)]
+fn to_every_lan(ctx: &TcContext) -> i32 {
+    const BROADCAST: u16 = 0xffff;
+    let kernel = Kernel::maps_only();
+    let skb = ctx.skb.skb;
+    let len = ctx.len();
+    for index in 0..MAX_LINKS as u8 {
+        let Some(link) = kernel.link(index) else { break };
+        if link.ifindex == 0 || matches!(link.side(), Side::Wan) {
+            continue;
+        }
+        if len > u32::from(link.mtu) + ETHERNET as u32 {
+            // Beside being counted as forwarded: others may have got it.
+            kernel.count(Counter::DropTooBig, 1);
+            continue;
+        }
+        let [a, b, c] = link.mac;
+        let mut macs: [u16; 6] = [BROADCAST, BROADCAST, BROADCAST, a, b, c];
+        let size = size_of_val(&macs) as u32;
+        // SAFETY: the context is the kernel's, and the bytes and their length are those of the array. The
+        // first copy keeps its addresses: writing makes the next one's header its own.
+        unsafe {
+            bpf_skb_store_bytes(skb.cast(), 0, (&raw mut macs).cast(), size, 0);
+            bpf_clone_redirect(skb, link.ifindex, 0);
+        }
+    }
+    TC_ACT_SHOT
+}

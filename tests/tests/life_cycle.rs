@@ -156,6 +156,9 @@ fn maps_of_another_size_are_kept_with_a_warning() -> Result<()> {
     lab.finish()
 }
 
+/// Which pins a crash has cost.
+type Lost<'a> = &'a dyn Fn(&Path) -> bool;
+
 #[test]
 fn a_box_that_crashed_half_way_recovers_by_itself_and_by_unload() -> Result<()> {
     let lab = Lab::home()?;
@@ -165,25 +168,24 @@ fn a_box_that_crashed_half_way_recovers_by_itself_and_by_unload() -> Result<()> 
     let is_map = |pin: &Path| !pin.to_string_lossy().contains("/link-");
     let is_xdp = |pin: &Path| pin.to_string_lossy().contains("/link-xdp");
     let early = |pin: &Path| pin.to_string_lossy().ends_with('S') && is_map(pin);
-    let lost: [&dyn Fn(&Path) -> bool; 4] = [&is_link, &is_map, &is_xdp, &early];
-    for lost in lost {
-        for by_unload in [false, true] {
-            Daemon::builder(&lab).pinned(&bpffs).start()?.kill()?;
-            for pin in fs::read_dir(layout(&bpffs)?)? {
-                let pin = pin?.path();
-                if lost(&pin) {
-                    fs::remove_file(pin)?;
-                }
+    let cases: [(Lost<'_>, bool); 5] =
+        [(&is_link, false), (&is_map, false), (&is_xdp, false), (&is_map, true), (&early, true)];
+    for (lost, by_unload) in cases {
+        Daemon::builder(&lab).pinned(&bpffs).start()?.kill()?;
+        for pin in fs::read_dir(layout(&bpffs)?)? {
+            let pin = pin?.path();
+            if lost(&pin) {
+                fs::remove_file(pin)?;
             }
-            // The kernel lets go of links after their pins, when it has the time.
-            if lost(Path::new("/link-xdp")) {
-                wait_until("detached programs", ANSWER_TIMEOUT, || Ok(!attached(&lab, "wan0")?))?;
-            }
-            if by_unload {
-                unloads(&lab, &bpffs)?;
-            } else {
-                recovers(&lab, &bpffs)?;
-            }
+        }
+        // The kernel lets go of links after their pins, when it has the time.
+        if lost(Path::new("/link-xdp")) {
+            wait_until("detached programs", ANSWER_TIMEOUT, || Ok(!attached(&lab, "wan0")?))?;
+        }
+        if by_unload {
+            unloads(&lab, &bpffs)?;
+        } else {
+            recovers(&lab, &bpffs)?;
         }
     }
     fs::create_dir(pin_dir(&bpffs))?;

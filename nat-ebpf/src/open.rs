@@ -213,10 +213,8 @@ impl Opening<'_> {
         };
         self.check_opener()?;
         // For a moment, lest the caller's own mapping take the port that it calls by the wildcard.
-        if self.hairpin
-            && !self.is_hairpinned_query()
-            && !self.hold_port(tables, self.now.plus_secs(1))
-        {
+        let holds = self.hairpin && !self.is_hairpinned_query() && !route.is_every_lan();
+        if holds && !self.hold_port(tables, self.now.plus_secs(1)) {
             return Err(Verdict::drop(Counter::DropUnmapped));
         }
         Ok(route)

@@ -34,6 +34,8 @@ pub enum Side {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     Pass,
+    /// Left to the kernel like this.
+    PassAs(Box<Packet>),
     Drop,
     Send(Box<Packet>),
     /// Sent to everybody in every LAN.
@@ -391,7 +393,17 @@ impl Reference {
             return Fate::Drop;
         }
         if packet.ttl <= 1 {
-            return if outbound { Fate::Pass } else { Fate::Drop };
+            return match (outbound, half.hairpin) {
+                (true, _) => Fate::Pass,
+                (false, true) => Fate::Drop,
+                // The kernel answers, about the packet that it would have forwarded.
+                (false, false) => {
+                    let mut left = packet.clone();
+                    left.set_source(half.new_src);
+                    left.set_destination(half.new_dst);
+                    Fate::PassAs(Box::new(left))
+                }
+            };
         }
         if !self.follow(key, flags_of(packet)) {
             return Fate::Drop;

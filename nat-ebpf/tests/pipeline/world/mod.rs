@@ -11,13 +11,16 @@ use crate::reference::{Fate, Reference, SECOND, Side, Terms};
 use event::{LetsIn, PortPick};
 use nat_common::ports::Endpoint;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
-use nat_common::{NetAddr, NetPort, Protocol};
+use nat_common::{Counter, NetAddr, NetPort, Protocol};
 use nat_ebpf::host::packet::{Body, Packet, Peer, icmp, protocol};
 use nat_ebpf::host::{Forward, HostFrame, HostTables};
 use nat_ebpf::{Decision, Tables, process};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use topology::{EXTERNAL, TIMEOUTS, WAN};
+
+/// What is counted here may be left to the kernel translated.
+const LEFT_TRANSLATED: [u32; 2] = [Counter::PassTtl as u32, Counter::PassTooBig as u32];
 
 /// Packets that can still be answered.
 const REMEMBERED: usize = 24;
@@ -112,6 +115,8 @@ impl World {
             }
             Decision::Send { link } | Decision::Resolve { link } => link,
             Decision::Broadcast => topology::LAN,
+            // The kernel answers or fragments it.
+            Decision::Pass(counter) if LEFT_TRANSLATED.contains(&counter) => topology::LAN,
             _ => return Err(format!("{verdict:?}, and yet changed: {bytes:02x?}")),
         };
         let (Some(before), Some(after)) = (Packet::parse(bytes), Packet::parse(&found)) else {
@@ -201,6 +206,12 @@ impl World {
             (Fate::Pass, Decision::Pass(_)) | (Fate::Drop, Decision::Drop(_)) => {
                 if found != bytes {
                     return Err(format!("{verdict:?}, and yet changed: {packet:?}"));
+                }
+            }
+            (Fate::PassAs(wanted), Decision::Pass(_)) => {
+                if found != wanted.to_bytes() {
+                    let found = Packet::parse(&found);
+                    return Err(format!("left as {found:?}, not as {wanted:?}"));
                 }
             }
             (Fate::Send(wanted), Decision::Send { link: by }) => {

@@ -108,7 +108,8 @@ pub(super) fn clear(pin: &str) -> Result<()> {
         let known = known.name().to_string_lossy();
         // The name of a pin is not always the whole name of the interface: see `pin_name`.
         if pin_name("", &known) == interface {
-            detach(&known, direction).with_context(|| format!("cannot detach {name} from {known}"))?;
+            detach(&known, direction)
+                .with_context(|| format!("cannot detach {name} from {known}"))?;
         }
     }
     Ok(())

@@ -38,7 +38,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         )?;
         let toolchain = setup::ensure(workspace)?;
         for feature in Feature::ALL {
-            if !feature.is_there()? {
+            if feature.missing()?.is_some() {
                 steps::alert(&format!(
                     "NOT RUN: tests of {}, which this kernel lacks; `cargo xtask vm` runs them",
                     feature.name()

@@ -27,39 +27,35 @@ impl Feature {
         }
     }
 
-    /// Whether the running kernel has it.
+    /// Why it cannot be had of the running kernel; `None` where it can.
     ///
     /// # Errors
     /// Without root.
-    pub fn is_there(self) -> Result<bool> {
+    pub fn missing(self) -> Result<Option<String>> {
         static TRIALS: AtomicU32 = AtomicU32::new(0);
         let number = TRIALS.fetch_add(1, Ordering::Relaxed);
         let trial = Namespace::new(format!("igd-trial-{}-{number}", std::process::id()))?;
-        match self {
+        let tried = match self {
             Self::VlanDevices => {
-                trial.ip(&["link", "add", "veth0", "type", "veth", "peer", "name", "veth1"])?;
-                Ok(trial.add_vlan("veth0", 1, "192.168.79.1/24").is_ok())
+                trial
+                    .ip(&["link", "add", "veth0", "up", "type", "veth", "peer", "name", "veth1"])?;
+                trial.add_vlan("veth0", 1, "192.168.79.1/24")
             }
-        }
+        };
+        Ok(tried.err().map(|error| format!("this kernel lacks {}: {error:#}", self.name())))
     }
 
     /// Whether a test that needs it can run. When it cannot, says so past the test runner, which would
     /// keep it to itself.
     ///
     /// # Errors
-    /// As for [`Self::is_there`], and where every test must run.
+    /// As for [`Self::missing`], and where every test must run.
     pub fn lets_run(self) -> Result<bool> {
-        if self.is_there()? {
-            return Ok(true);
-        }
-        ensure!(std::env::var_os(MUST_HAVE).is_none(), "this kernel lacks {}", self.name());
+        let Some(why) = self.missing()? else { return Ok(true) };
+        ensure!(std::env::var_os(MUST_HAVE).is_none(), "{why}");
         let thread = std::thread::current();
         let test = thread.name().unwrap_or("a test");
-        let name = self.name();
-        let _ = writeln!(
-            std::io::stderr(),
-            "NOT RUN: {test}: this kernel lacks {name}; `cargo xtask vm` runs it on one that has them"
-        );
+        let _ = writeln!(std::io::stderr(), "NOT RUN here, but by `cargo xtask vm`: {test}: {why}");
         Ok(false)
     }
 }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use nat_tests::lab::{
-    EXTERNAL, LAN_HOST, Lab, OTHER_WAN_HOST, TcpReflector, UdpReflector, WAN_HOST,
+    EXTERNAL, Feature, LAN_HOST, Lab, OTHER_WAN_HOST, TcpReflector, UdpReflector, WAN_HOST,
     packet::protocol, tcp_seen_as, udp_seen_as,
 };
 use nat_tests::lease::watch_udp_close;
@@ -80,5 +80,17 @@ fn the_closing_of_a_port_is_timed() -> Result<()> {
     let closing = closing?;
     assert!(closing.last_open <= stopped && closing.first_closed > closing.last_open);
     assert!(stopped.saturating_duration_since(closing.last_open) < Duration::from_millis(500));
+    lab.finish()
+}
+
+#[test]
+fn vlans_of_the_lan_reach_the_router() -> Result<()> {
+    if !Feature::VlanDevices.lets_run()? {
+        return Ok(());
+    }
+    let lab = Lab::home()?;
+    assert_eq!(lab.router.add_vlan("lan0", 10, "192.168.79.1/24")?, "lan0.10");
+    lab.lan.add_vlan("eth0", 10, "192.168.79.2/24")?;
+    lab.lan.run("ping", &["-n", "-c", "1", "-W", "3", "192.168.79.1"])?;
     lab.finish()
 }

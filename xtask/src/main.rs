@@ -45,7 +45,7 @@ enum Verb {
     Vm(vm::Args),
     /// Checks formatting, lints, documentation, licences and advisories.
     Lint,
-    /// Runs setup, lint, test and demo, and tells how long each took. Needs root.
+    /// Runs setup, lint, test, vm and demo, and tells how long each took. Needs root.
     Ci,
 }
 

@@ -3,6 +3,7 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
+use nat_tests::lab::Feature;
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -35,7 +36,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             "The BPF and network-namespace tests cannot run without root \
              (`cargo xtask test --unprivileged` runs all others)",
         )?;
-        setup::ensure(workspace)?
+        let toolchain = setup::ensure(workspace)?;
+        for feature in Feature::ALL {
+            if feature.missing()?.is_some() {
+                steps::alert(&format!(
+                    "NOT RUN: tests of {}, which this kernel lacks; `cargo xtask vm` runs them",
+                    feature.name()
+                ));
+            }
+        }
+        toolchain
     };
     let daemon = build::release(workspace, &toolchain)?;
     let cargo = |words: &[&str]| {

@@ -6,6 +6,7 @@
 
 mod bpffs;
 mod capture;
+mod kernel;
 mod namespace;
 pub mod packet;
 mod process;
@@ -14,6 +15,7 @@ mod stop;
 
 pub use bpffs::BpfFs;
 pub use capture::Capture;
+pub use kernel::Feature;
 pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
 pub use process::{Finished, Process};
 pub use server::{Receiver, TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};

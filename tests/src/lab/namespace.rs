@@ -106,6 +106,20 @@ impl Namespace {
         command("ip", &[&["-n", self.name.as_str()], args].concat())
     }
 
+    /// Makes an interface for a VLAN of another interface, with an address such as `192.168.79.1/24`, and
+    /// returns its name. See [`Feature::VlanDevices`](super::Feature::VlanDevices).
+    ///
+    /// # Errors
+    /// When `ip` fails, as on a kernel without VLAN devices.
+    pub fn add_vlan(&self, interface: &str, id: u16, address: &str) -> Result<String> {
+        let name = format!("{interface}.{id}");
+        let kind = ["type", "vlan", "id", &id.to_string()];
+        self.ip(&[&["link", "add", "link", interface, "name", &name], kind.as_slice()].concat())?;
+        self.ip(&["address", "add", address, "dev", &name])?;
+        self.ip(&["link", "set", &name, "up"])?;
+        Ok(name)
+    }
+
     /// Sets a variable under `/proc/sys`, named with slashes.
     ///
     /// # Errors

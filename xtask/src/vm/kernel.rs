@@ -86,6 +86,9 @@ fn unpack(name: &str, folder: &Path) -> Result<()> {
     let package = new.read_dir()?.next().context("apt has downloaded nothing")??.path();
     let tree = new.join("tree");
     steps::run(Command::new("dpkg-deb").arg("--extract").args([&package, &tree]))?;
+    // Newer kernels come with compressed modules. busybox loads them, but the kernel complains.
+    let decompress = r#"find "$0" -name '*.ko.xz' -exec unxz {} +"#;
+    steps::run(Command::new("busybox").args(["sh", "-c", decompress]).arg(&tree))?;
     // The package has no list of dependencies: it is made when a kernel is installed.
     let release = name.strip_prefix(PREFIX).unwrap_or(name);
     steps::run(Command::new("busybox").args(["depmod", "-b"]).arg(&tree).arg(release))?;

@@ -17,6 +17,11 @@ use image::Image;
 use kernel::Kernel;
 use run::Machine;
 
+/// The oldest kernels that the gateway is tested on: Debian 12's.
+const SERIES: &str = "6.1";
+/// Time enough for the smoke tests on a busy machine.
+const SECONDS: u64 = 900;
+
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -24,10 +29,10 @@ pub(crate) struct Args {
     #[arg(long)]
     shell: bool,
     /// The series of Debian's kernels to boot.
-    #[arg(long, default_value = "6.1")]
+    #[arg(long, default_value = SERIES)]
     kernel: String,
     /// How long the tests may take altogether.
-    #[arg(long, default_value_t = 900)]
+    #[arg(long, default_value_t = SECONDS)]
     seconds: u64,
     /// Names of test programs, or filters and other arguments for them.
     #[arg(last = true)]
@@ -36,7 +41,7 @@ pub(crate) struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Self { shell: false, kernel: "6.1".to_owned(), seconds: 900, tests: Vec::new() }
+        Self { shell: false, kernel: SERIES.to_owned(), seconds: SECONDS, tests: Vec::new() }
     }
 }
 

@@ -18,10 +18,11 @@ pub(super) struct Program {
     pub(super) file: PathBuf,
 }
 
-/// Builds all.
+/// Builds all. Of the whole workspace, as `cargo xtask test` does: for one package alone cargo would
+/// choose other features, and build everything twice.
 pub(super) fn build(workspace: &Workspace) -> Result<Vec<Program>> {
     let mut cargo = workspace.cargo();
-    cargo.args(["test", "--package", PACKAGE, "--test", "*", "--no-run"]);
+    cargo.args(["test", "--workspace", "--test", "*", "--no-run"]);
     cargo.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let line = steps::line(&cargo);
     steps::say(&line);
@@ -47,7 +48,9 @@ fn programs(messages: &str) -> Vec<Program> {
         let is_test = message.pointer("/profile/test")?.as_bool()?;
         let file = message.get("executable")?.as_str()?;
         let name = message.pointer("/target/name")?.as_str()?;
-        is_test.then(|| Program { name: name.to_owned(), file: file.into() })
+        let package = message.get("package_id")?.as_str()?;
+        let is_ours = is_test && package.contains(&format!("#{PACKAGE}@"));
+        is_ours.then(|| Program { name: name.to_owned(), file: file.into() })
     };
     messages.lines().filter_map(program).collect()
 }
@@ -58,8 +61,9 @@ mod tests {
 
     #[test]
     fn test_programs_are_found_among_cargos_messages() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"nix"},"profile":{"test":false},"executable":null}
-{"reason":"compiler-artifact","target":{"kind":["test"],"name":"lease"},"profile":{"test":true},"executable":"/t/lease-1"}
+        let messages = r#"{"reason":"compiler-artifact","package_id":"registry+https://x#nix@0.31.0","target":{"kind":["lib"],"name":"nix"},"profile":{"test":false},"executable":null}
+{"reason":"compiler-artifact","package_id":"path+file:///tests#nat-tests@0.1.0","target":{"kind":["test"],"name":"lease"},"profile":{"test":true},"executable":"/t/lease-1"}
+{"reason":"compiler-artifact","package_id":"path+file:///nat-ebpf#0.1.0","target":{"kind":["test"],"name":"pipeline"},"profile":{"test":true},"executable":"/t/pipeline-1"}
 {"reason":"build-finished","success":true}"#;
         let lease = Program { name: "lease".to_owned(), file: "/t/lease-1".into() };
         assert_eq!(programs(messages), [lease]);

@@ -12,8 +12,8 @@ mount -t tmpfs tmp /tmp
 mount -t bpf bpf /sys/fs/bpf
 ip link set lo up
 
-# For the tests, as cargo and xtask have them on the host.
-export IGD_XDP_OBJECT=/vm/nat-xdp.o IGD_CONTROL_BIN=/vm/igd-control
+# For the tests, as cargo and xtask have them on the host; and no test may be left out here.
+export IGD_XDP_OBJECT=/vm/nat-xdp.o IGD_CONTROL_BIN=/vm/igd-control IGD_KERNEL_MUST_HAVE_ALL=1
 
 # Should the host be gone, nobody else ends this machine.
 [ -z "$vm_seconds" ] || { sleep "$vm_seconds"; poweroff -f; } &

@@ -1,0 +1,61 @@
+//! What some tests need of the kernel, and not every kernel has.
+
+use super::Namespace;
+use anyhow::{Result, ensure};
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// What a kernel may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// Interfaces for the VLANs of another one (802.1Q).
+    VlanDevices,
+}
+
+/// Set where a missing feature is a failure: in the machine of `cargo xtask vm`, which runs what other
+/// kernels cannot.
+const MUST_HAVE: &str = "IGD_KERNEL_MUST_HAVE_ALL";
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 1] = [Self::VlanDevices];
+
+    /// What is needed of it, in words.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::VlanDevices => "VLAN devices (8021q)",
+        }
+    }
+
+    /// Why it cannot be had of the running kernel; `None` where it can.
+    ///
+    /// # Errors
+    /// Without root.
+    pub fn missing(self) -> Result<Option<String>> {
+        static TRIALS: AtomicU32 = AtomicU32::new(0);
+        let number = TRIALS.fetch_add(1, Ordering::Relaxed);
+        let trial = Namespace::new(format!("igd-trial-{}-{number}", std::process::id()))?;
+        let tried = match self {
+            Self::VlanDevices => {
+                trial
+                    .ip(&["link", "add", "veth0", "up", "type", "veth", "peer", "name", "veth1"])?;
+                trial.add_vlan("veth0", 1, "192.168.79.1/24")
+            }
+        };
+        Ok(tried.err().map(|error| format!("this kernel lacks {}: {error:#}", self.name())))
+    }
+
+    /// Whether a test that needs it can run. When it cannot, says so past the test runner, which would
+    /// keep it to itself.
+    ///
+    /// # Errors
+    /// As for [`Self::missing`], and where every test must run.
+    pub fn lets_run(self) -> Result<bool> {
+        let Some(why) = self.missing()? else { return Ok(true) };
+        ensure!(std::env::var_os(MUST_HAVE).is_none(), "{why}");
+        let thread = std::thread::current();
+        let test = thread.name().unwrap_or("a test");
+        let _ = writeln!(std::io::stderr(), "NOT RUN here, but by `cargo xtask vm`: {test}: {why}");
+        Ok(false)
+    }
+}

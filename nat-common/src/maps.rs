@@ -22,6 +22,12 @@ pub const POOL: &str = "POOL";
 pub const LINKS: &str = "LINKS";
 /// Hash: interface index to index in the links.
 pub const LINK_INDEX: &str = "LINK_INDEX";
+/// Hash: [`crate::link::TaggedKey`] to index in the links; also of the untagged ones.
+pub const TAGGED_LINKS: &str = "TAGGED_LINKS";
+/// Array of the programs behind [`PROGRAM_TRUNK`], by side.
+pub const TRUNK: &str = "TRUNK";
+/// Per-CPU array of one record: how the frame that is just being processed came in; not pinned.
+pub const ARRIVAL: &str = "ARRIVAL";
 /// Array of one [`crate::settings::Settings`].
 pub const SETTINGS: &str = "SETTINGS";
 /// Per-CPU array of one [`crate::counters::CounterRecord`].
@@ -54,6 +60,13 @@ pub const MAX_POOL: u32 = 256;
 pub const PROGRAM_LAN: &str = "nat_lan";
 /// Name of the XDP program for the WAN interface.
 pub const PROGRAM_WAN: &str = "nat_wan";
+/// Name of the XDP program for devices that carry VLANs: it takes the tags off and goes on with one of
+/// the next two.
+pub const PROGRAM_TRUNK: &str = "nat_trunk";
+/// Name of the XDP program for what comes from a LAN on such a device.
+pub const PROGRAM_TRUNK_LAN: &str = "trunk_lan";
+/// Name of the XDP program for what comes from the WAN on such a device.
+pub const PROGRAM_TRUNK_WAN: &str = "trunk_wan";
 /// Name of the traffic-control program that sends translated packets whose neighbour is unresolved.
 pub const PROGRAM_NEIGHBOUR: &str = "nat_neighbour";
 /// Name of the traffic-control program that guards what the kernel sends from the WAN interface.
@@ -86,6 +99,6 @@ mod tests {
             size_of::<crate::fragments::FragmentEntry>(),
             crate::counters::COUNTERS,
         ];
-        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 12, 16, 16, 96, 12, 16, 42]));
+        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 12, 16, 28, 96, 12, 16, 42]));
     }
 }

@@ -30,6 +30,7 @@ pub mod rewrite;
 pub mod tables;
 pub mod track;
 pub mod verdict;
+pub mod vlan;
 pub mod wildcard;
 
 pub use frame::Frame;

@@ -115,6 +115,20 @@ pub fn plan<T: Tables>(tables: &T, opening: &mut Opening<'_>) -> u64 {
     fold(step.map(Route::word))
 }
 
+/// Holds the port that a LAN client calls, for a moment, lest the caller's own mapping take it by the
+/// wildcard. Asked once [`plan`] has found who is called, and by which `route`.
+///
+/// # Errors
+/// The verdict when the port is not the called one's any more.
+#[inline(always)]
+pub fn hold_while_calling<T: Tables>(tables: &T, opening: &Opening<'_>, route: Route) -> Step<()> {
+    let calls = opening.hairpin && !opening.is_hairpinned_query() && !route.is_every_lan();
+    if calls && !opening.hold_port(tables, opening.now.plus_secs(1)) {
+        return Err(Verdict::drop(Counter::DropUnmapped));
+    }
+    Ok(())
+}
+
 /// Whether a packet from the WAN pretends to come from the router itself or from the LAN (RFC 2827).
 /// Asked once [`plan`] would let it in.
 #[inline(never)]
@@ -212,11 +226,6 @@ impl Opening<'_> {
             }
         };
         self.check_opener()?;
-        // For a moment, lest the caller's own mapping take the port that it calls by the wildcard.
-        let holds = self.hairpin && !self.is_hairpinned_query() && !route.is_every_lan();
-        if holds && !self.hold_port(tables, self.now.plus_secs(1)) {
-            return Err(Verdict::drop(Counter::DropUnmapped));
-        }
         Ok(route)
     }
 

@@ -95,6 +95,9 @@ fn open<F: Frame, T: Tables>(
     if open::is_spoofed(tables, &opening) {
         return Err(Verdict::drop(Counter::DropSpoofed));
     }
+    if let Side::Lan = side {
+        open::hold_while_calling(tables, &opening, route)?;
+    }
     let source = match opening.source_request() {
         Some(request) => unfold(tables.external_endpoint(&request))?,
         None => 0,

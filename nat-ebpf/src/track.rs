@@ -118,31 +118,34 @@ struct Base {
     other: SessionKey,
 }
 
+/// The key of a session's other half. With a hairpin that one's packets are seen in the LAN too.
+#[inline(always)]
+const fn other_key(key: &SessionKey, half: &Session, hairpin: bool) -> SessionKey {
+    let side = match key.side() {
+        Side::Lan if !hairpin => Side::Wan,
+        _ => Side::Lan,
+    };
+    half.reverse_key(side, key.protocol())
+}
+
 impl Base {
     #[inline(always)]
     fn of<T: Tables>(tables: &T, key: &SessionKey, session: &Session) -> Option<Self> {
         let hairpin = session.control.get() & control::HAIRPIN != 0;
-        let (side, client, external, remote) = match key.side() {
-            Side::Lan => (
-                // With a hairpin the other half's packets are seen in the LAN too.
-                if hairpin { Side::Lan } else { Side::Wan },
-                (key.src, key.src_port),
-                (session.new_src, session.new_src_port),
-                session.new_dst,
-            ),
-            Side::Wan => (
-                Side::Lan,
-                (session.new_dst, session.new_dst_port),
-                (key.dst, key.dst_port),
-                key.src,
-            ),
+        let (client, external, remote) = match key.side() {
+            Side::Lan => {
+                ((key.src, key.src_port), (session.new_src, session.new_src_port), session.new_dst)
+            }
+            Side::Wan => {
+                ((session.new_dst, session.new_dst_port), (key.dst, key.dst_port), key.src)
+            }
         };
         let pool_index = tables.external_index(external.0)?;
         Some(Self {
             index: slot_index(pool_index, key.protocol(), external.1.get()),
             client: Endpoint { addr: client.0, port: client.1 },
             remote,
-            other: session.reverse_key(side, key.protocol()),
+            other: other_key(key, session, hairpin),
         })
     }
 }
@@ -222,31 +225,36 @@ struct Update {
 }
 
 impl Update {
-    /// Not inlined: see [`crate::open`].
+    /// Not inlined, and in steps: see [`crate::open`].
     #[inline(never)]
     fn apply<T: Tables>(&self, tables: &T, key: &SessionKey, session: &Session) -> bool {
-        let Some(base) = Base::of(tables, key, session) else { return true };
+        let bits = session.control.get();
+        let hairpin = bits & control::HAIRPIN != 0;
+        let other_key = other_key(key, session, hairpin);
         // Half a session is none: the next packet makes both halves anew. A forward that has taken the
         // port over may have put a session of its own in the other one's place.
-        let other = tables.session(&base.other);
+        let other = tables.session(&other_key);
         let Some(other) =
             other.filter(|other| other.new_dst == key.src && other.new_dst_port == key.src_port)
         else {
             session.deadline.set(0);
             return true;
         };
-        let bits = session.control.get();
         let mut deadline = self.deadline;
         if bits & control::BOUND_TO_FORWARD != 0 {
-            let Some(called) = of_called(tables, &base, session, &other) else { return true };
-            let until = bound_until(tables, self.now, &called);
-            deadline = if until < deadline { until } else { deadline };
+            // Port forwards are the called one's.
+            let caller = bits & (control::HAIRPIN | control::TOWARDS_INSIDE) == control::HAIRPIN;
+            let until = if caller {
+                self.forward_until(tables, &other_key, &other)
+            } else {
+                self.forward_until(tables, key, session)
+            };
+            deadline = if until < deadline.0 { BootTime(until) } else { deadline };
         }
         // First the ports, then the session: a live session's port is never free.
-        let mut held = self.hold(tables, &base, deadline);
-        if bits & control::HAIRPIN != 0 && !is_query(key) {
-            held &= Base::of(tables, &base.other, &other)
-                .is_some_and(|theirs| self.hold(tables, &theirs, deadline));
+        let mut held = self.hold(tables, key, session, deadline);
+        if hairpin && !is_query(key) {
+            held &= self.hold(tables, &other_key, &other, deadline);
         }
         if held {
             self.write(session, deadline);
@@ -258,8 +266,25 @@ impl Update {
         held
     }
 
-    #[inline(always)]
-    fn hold<T: Tables>(&self, tables: &T, base: &Base, until: BootTime) -> bool {
+    /// Until when the port forward lets the caller in on which a half's client stands.
+    #[inline(never)]
+    fn forward_until<T: Tables>(&self, tables: &T, key: &SessionKey, half: &Session) -> u64 {
+        match Base::of(tables, key, half) {
+            Some(base) => bound_until(tables, self.now, &base).0,
+            None => 0,
+        }
+    }
+
+    /// Holds the port on which a half's client stands; `false` when it is not the client's.
+    #[inline(never)]
+    fn hold<T: Tables>(
+        &self,
+        tables: &T,
+        key: &SessionKey,
+        half: &Session,
+        until: BootTime,
+    ) -> bool {
+        let Some(base) = Base::of(tables, key, half) else { return false };
         let slot = tables.slot(base.index);
         slot.is_some_and(|slot| slot.extend(self.now, base.client, until).is_ok())
     }

@@ -9,7 +9,7 @@ use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::hints::PortHints;
-use nat_common::link::Link;
+use nat_common::link::{Link, TaggedKey};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, maps};
@@ -21,6 +21,7 @@ type Bytes<const N: usize> = [u8; N];
 const ENDPOINT: usize = size_of::<EndpointKey>();
 const REMOTE: usize = size_of::<RemoteKey>();
 const LINK: usize = size_of::<Link>();
+const TAGGED: usize = size_of::<TaggedKey>();
 const SETTINGS: usize = size_of::<Settings>();
 
 /// All maps. Shared: the kernel synchronises them, and the locks here only order the daemon's own
@@ -40,6 +41,7 @@ pub struct Maps {
     pool: Mutex<Array<MapData, Bytes<4>>>,
     links: Mutex<Array<MapData, Bytes<LINK>>>,
     link_index: Mutex<HashMap<MapData, u32, u32>>,
+    tagged_links: Mutex<HashMap<MapData, Bytes<TAGGED>, u32>>,
     settings: Mutex<Array<MapData, Bytes<SETTINGS>>>,
     counters: PerCpuArray<MapData, CounterRecord>,
     /// What the daemon itself counts, beside the packet path: [`Counter::LateFragments`].
@@ -80,6 +82,9 @@ impl Maps {
             pool: Mutex::new(take(maps::POOL)?.try_into().context(maps::POOL)?),
             links: Mutex::new(take(maps::LINKS)?.try_into().context(maps::LINKS)?),
             link_index: Mutex::new(take(maps::LINK_INDEX)?.try_into().context(maps::LINK_INDEX)?),
+            tagged_links: Mutex::new(
+                take(maps::TAGGED_LINKS)?.try_into().context(maps::TAGGED_LINKS)?,
+            ),
             settings: Mutex::new(take(maps::SETTINGS)?.try_into().context(maps::SETTINGS)?),
             counters: take(maps::COUNTERS)?.try_into().context(maps::COUNTERS)?,
             late_fragments: AtomicU64::new(0),
@@ -250,18 +255,32 @@ impl Maps {
     pub fn set_links(&self, links: &[Option<Link>]) -> Result<()> {
         let mut array = lock(&self.links);
         let mut map = lock(&self.link_index);
+        let mut tagged = lock(&self.tagged_links);
         let known: Vec<u32> = map.keys().filter_map(Result::ok).collect();
+        let known_tagged: Vec<Bytes<TAGGED>> = tagged.keys().filter_map(Result::ok).collect();
         for (index, link) in (0_u32..).zip(links) {
             let Some(link) = link else { continue };
             array.set(index, bytes::<_, LINK>(link), 0)?;
             map.insert(link.ifindex, index, 0)?;
+            tagged.insert(bytes::<_, TAGGED>(&tagged_key(link)), index, 0)?;
         }
         let wanted = |known: &u32| links.iter().flatten().any(|link| link.ifindex == *known);
         for old in known.iter().filter(|known| !wanted(known)) {
             let _ = map.remove(old);
         }
+        let wanted = |known: &Bytes<TAGGED>| {
+            links.iter().flatten().any(|link| bytes::<_, TAGGED>(&tagged_key(link)) == *known)
+        };
+        for old in known_tagged.iter().filter(|known| !wanted(known)) {
+            let _ = tagged.remove(old);
+        }
         Ok(())
     }
+}
+
+/// By which key frames of a link find it.
+const fn tagged_key(link: &Link) -> TaggedKey {
+    TaggedKey { device: link.device, tags: link.tags }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -9,6 +9,7 @@ mod batch;
 mod classifiers;
 mod clock;
 mod contacts;
+mod devices;
 mod follow;
 mod forwards;
 mod fragments;
@@ -27,6 +28,7 @@ mod sweep;
 pub(crate) mod sysctl;
 mod unload;
 mod view;
+mod vlan;
 mod watch;
 
 pub use clock::now;
@@ -41,7 +43,6 @@ pub use view::{LinkView, SessionView};
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use classifiers::{Classifier, Filters};
-use nat_common::maps::{PROGRAM_LAN, PROGRAM_WAN};
 use nat_common::session::Side;
 use nat_common::settings::Settings;
 use network::{Interface, Network};
@@ -98,14 +99,11 @@ impl Shared {
         wan.addresses.first().map(|(addr, _)| *addr)
     }
 
-    /// The name of the XDP program on an interface.
+    /// The name of the XDP program on a device.
     fn program_of(&self, index: u32) -> Option<&'static str> {
         let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let interface = interfaces.iter().flatten().find(|interface| interface.index == index)?;
-        Some(match interface.side {
-            Side::Lan => PROGRAM_LAN,
-            Side::Wan => PROGRAM_WAN,
-        })
+        let devices = devices::devices(&interfaces);
+        devices.iter().find(|device| device.index == index).map(|device| device.program)
     }
 
     fn links(&self) -> Vec<LinkView> {
@@ -158,11 +156,13 @@ impl DataPath {
         names.extend(config.lan.iter().map(|name| (name.clone(), Side::Lan)));
         let (network, announcements, connection) = Network::open(names.clone())?;
         let mut tasks = Tasks(vec![connection]);
-        for (interface, (name, _)) in network.interfaces().await?.iter().zip(&names) {
+        let interfaces = network.interfaces().await?;
+        for (interface, (name, _)) in interfaces.iter().zip(&names) {
             if interface.is_none() {
                 bail!("there is no interface {name}");
             }
         }
+        let devices = devices::devices(&interfaces);
 
         if let Some(pin_dir) = &config.pin_dir
             && let Some(other) = pins::other_wan(pin_dir, &config.wan)
@@ -203,14 +203,20 @@ impl DataPath {
             pin_dir: config.pin_dir.as_deref(),
             mode: config.xdp_mode,
         };
-        attacher.verify()?;
+        attacher.verify(&devices)?;
         // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
         attacher.classifier(&config.wan, Classifier::Guard)?;
-        for (name, side) in &names {
+        // Of a VLAN, what XDP hands over comes in by the device.
+        let names_of_devices = devices.iter().map(|device| device.name.as_str());
+        let mut served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        served
+            .extend(names_of_devices.filter(|device| names.iter().all(|(name, _)| name != device)));
+        for name in &served {
             attacher.classifier(name, Classifier::Neighbour)?;
-            attacher.xdp(name, *side)?;
         }
-        let served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+        for device in &devices {
+            attacher.xdp(device)?;
+        }
         attacher.drop_others(&served)?;
         let mut forwarding = sysctl::Forwarding::default();
         for (name, _) in &names {

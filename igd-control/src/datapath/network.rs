@@ -1,9 +1,10 @@
 //! The interfaces as the kernel has them, and the changes that concern the packet path.
 
 use super::neighbours::Wish;
+use super::vlan::{Known, device, vlan};
 use anyhow::{Context as _, Result, bail};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use nat_common::link::Link;
+use nat_common::link::{Link, Tags};
 use nat_common::session::Side;
 use netlink_packet_route::address::AddressAttribute;
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkXdp, XdpAttached};
@@ -28,6 +29,12 @@ pub struct Interface {
     pub side: Side,
     /// Its index.
     pub index: u32,
+    /// Index of the interface that has its frames: of a VLAN the one below, else itself.
+    pub device: u32,
+    /// That one's name.
+    pub device_name: String,
+    /// The tags of its frames there.
+    pub tags: Tags,
     /// Its MAC address.
     pub mac: [u8; 6],
     /// Largest IP packet, bytes.
@@ -44,7 +51,7 @@ impl Interface {
     /// As the packet path needs it.
     pub fn link(&self) -> Link {
         let mtu = u16::try_from(self.mtu).unwrap_or(u16::MAX);
-        Link::new(self.index, self.mac, mtu, self.side)
+        Link::new(self.index, self.mac, mtu, self.side).on(self.device, self.tags)
     }
 
     /// Its index; 0 while nothing can be sent on it.
@@ -135,6 +142,7 @@ impl Network {
     /// When the kernel refuses, or an interface is no Ethernet.
     pub async fn interfaces(&self) -> Result<Vec<Option<Interface>>> {
         let mut found: HashMap<u32, Interface> = HashMap::new();
+        let mut all: HashMap<u32, Known> = HashMap::new();
         let mut links = self.handle.link().get().execute();
         while let Some(link) = links.try_next().await.context("cannot list interfaces")? {
             let name = link.attributes.iter().find_map(|attribute| match attribute {
@@ -142,6 +150,12 @@ impl Network {
                 _ => None,
             });
             let Some(name) = name else { continue };
+            let xdp = link.attributes.iter().find_map(|attribute| match attribute {
+                LinkAttribute::Xdp(xdp) => Some(xdp_mode(xdp)),
+                _ => None,
+            });
+            let xdp = xdp.unwrap_or("none");
+            all.insert(link.header.index, Known { name: name.clone(), xdp, vlan: vlan(&link) });
             let Some((_, side)) = self.names.iter().find(|(wanted, _)| *wanted == name) else {
                 continue;
             };
@@ -149,10 +163,13 @@ impl Network {
                 name,
                 side: *side,
                 index: link.header.index,
+                device: link.header.index,
+                device_name: String::new(),
+                tags: Tags::NONE,
                 mac: [0; 6],
                 mtu: 1500,
                 running: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
-                xdp: "none",
+                xdp,
                 addresses: Vec::new(),
             };
             for attribute in &link.attributes {
@@ -162,11 +179,17 @@ impl Network {
                         Ok(mac) => interface.mac = mac,
                         Err(_) => bail!("{} is no Ethernet interface", interface.name),
                     },
-                    LinkAttribute::Xdp(xdp) => interface.xdp = xdp_mode(xdp),
                     _ => {}
                 }
             }
             found.insert(interface.index, interface);
+        }
+        for interface in found.values_mut() {
+            (interface.device, interface.tags) = device(&all, interface.index)?;
+            if let Some(known) = all.get(&interface.device) {
+                interface.device_name.clone_from(&known.name);
+                interface.xdp = known.xdp;
+            }
         }
         let mut addresses = self.handle.address().get().execute();
         while let Some(address) = addresses.try_next().await.context("cannot list addresses")? {

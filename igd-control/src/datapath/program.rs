@@ -2,14 +2,17 @@
 
 use super::XdpMode;
 use super::classifiers::{self, Classifier, Filters};
+use super::devices::Device;
 use super::pins::{self, Shape};
 use anyhow::{Context as _, Result, anyhow, bail};
+use aya::maps::ProgramArray;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use nat_common::maps::{
-    self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN,
+    self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_TRUNK,
+    PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN,
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
@@ -20,7 +23,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 12] = [
+const PINNED: [&str; 14] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
@@ -31,6 +34,8 @@ const PINNED: [&str; 12] = [
     maps::POOL,
     maps::LINKS,
     maps::LINK_INDEX,
+    maps::TAGGED_LINKS,
+    maps::TRUNK,
     maps::SETTINGS,
     maps::COUNTERS,
 ];
@@ -176,10 +181,19 @@ impl Attacher<'_> {
     ///
     /// # Errors
     /// The verifier's last words; all of them are in the log at level debug.
-    pub fn verify(&mut self) -> Result<()> {
-        for name in [PROGRAM_LAN, PROGRAM_WAN] {
-            let program: &mut Xdp = program(self.ebpf, name)?;
-            program.load().map_err(|error| refused(name, error))?;
+    pub fn verify(&mut self, devices: &[Device]) -> Result<()> {
+        // Verifying takes its time: only what is needed.
+        for name in [PROGRAM_LAN, PROGRAM_WAN, PROGRAM_TRUNK] {
+            if devices.iter().any(|device| device.program == name) {
+                self.load_xdp(name)?;
+            }
+        }
+        if devices.iter().any(|device| device.program == PROGRAM_TRUNK) {
+            for (name, side) in [(PROGRAM_TRUNK_LAN, Side::Lan), (PROGRAM_TRUNK_WAN, Side::Wan)] {
+                let fd = self.load_xdp(name)?.fd()?.try_clone()?;
+                let trunk = self.ebpf.map_mut(maps::TRUNK).context(maps::TRUNK)?;
+                ProgramArray::try_from(trunk)?.set(side as u32, &fd, 0)?;
+            }
         }
         for name in [PROGRAM_NEIGHBOUR, PROGRAM_GUARD] {
             let program: &mut SchedClassifier = program(self.ebpf, name)?;
@@ -194,15 +208,18 @@ impl Attacher<'_> {
         Ok(())
     }
 
-    /// Attaches the NAT to an interface.
+    fn load_xdp(&mut self, name: &'static str) -> Result<&mut Xdp> {
+        let program: &mut Xdp = program(self.ebpf, name)?;
+        program.load().map_err(|error| refused(name, error))?;
+        Ok(program)
+    }
+
+    /// Attaches the NAT to a device.
     ///
     /// # Errors
     /// When the kernel refuses, usually because another XDP program is attached.
-    pub fn xdp(&mut self, interface: &str, side: Side) -> Result<()> {
-        let name = match side {
-            Side::Lan => PROGRAM_LAN,
-            Side::Wan => PROGRAM_WAN,
-        };
+    pub fn xdp(&mut self, device: &Device) -> Result<()> {
+        let Device { name: interface, program: name, .. } = device;
         let pin = self.pin(&format!("xdp-{interface}"));
         let mode = self.mode;
         let program: &mut Xdp = program(self.ebpf, name)?;

@@ -1,8 +1,8 @@
 //! Telling the daemon of fragments that came before the first one of their packet.
 
 use crate::kernel::Kernel;
-use crate::maps;
 use crate::memory::Memory;
+use crate::{maps, vlan};
 use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use core::mem::MaybeUninit;
@@ -23,14 +23,19 @@ struct Kept {
     frame: [u8; LONGEST_KEPT],
 }
 
-/// Gives a frame to the daemon to keep, which it does within bounds; with `pass` the kernel gets it as
-/// well. Tells the XDP action.
+/// Gives a frame to the daemon to keep, which it does within bounds, with the tags that it came with;
+/// with `pass` the kernel gets it as well. Tells the XDP action.
 ///
 /// Not inlined: it needs registers and stack of its own, for a moment.
 #[inline(never)]
-pub(crate) fn keep(ctx: *mut xdp_md, side: Side, pass: bool) -> u32 {
-    let kernel = Kernel::new(ctx);
-    let kept = hand_out(&kernel, ctx, side);
+pub(crate) fn keep<const TRUNK: bool>(ctx: *mut xdp_md, side: Side, pass: bool) -> u32 {
+    let kernel = Kernel::<false>::new(ctx);
+    let key = key(ctx, side);
+    if TRUNK && vlan::restore(ctx) == 0 {
+        kernel.count(Counter::DropInternal, 1);
+        return xdp_action::XDP_DROP;
+    }
+    let kept = key.is_some_and(|key| hand_out(&kernel, ctx, key));
     if pass {
         kernel.count(Counter::PassLocal, 1);
         return xdp_action::XDP_PASS;
@@ -39,11 +44,16 @@ pub(crate) fn keep(ctx: *mut xdp_md, side: Side, pass: bool) -> u32 {
     xdp_action::XDP_DROP
 }
 
+/// Whose fragment an untagged frame is.
+#[inline(always)]
+fn key(ctx: *mut xdp_md, side: Side) -> Option<FragmentKey> {
+    let ip = parse::ipv4(&mut Memory::of_xdp(ctx)).ok()?;
+    Some(ip.fragment_key(side))
+}
+
 /// Whether the daemon has the frame now.
 #[inline(always)]
-fn hand_out(kernel: &Kernel, ctx: *mut xdp_md, side: Side) -> bool {
-    let Ok(ip) = parse::ipv4(&mut Memory::of_xdp(ctx)) else { return false };
-    let key = ip.fragment_key(side);
+fn hand_out(kernel: &Kernel, ctx: *mut xdp_md, key: FragmentKey) -> bool {
     if !is_within_budget(kernel, key.src) {
         return false;
     }

@@ -33,7 +33,11 @@ pub(crate) const EVERY_LAN: u32 = 0;
 /// Gives a translated packet to the kernel: [`nat_neighbour`] picks it up on its way in. With an
 /// interface, the kernel's neighbour table keeps it until the next hop's MAC address is known.
 #[inline(always)]
-pub(crate) fn hand_over(ctx: &XdpContext, kernel: &Kernel, ifindex: u32) -> u32 {
+pub(crate) fn hand_over<const TRUNK: bool>(
+    ctx: &XdpContext,
+    kernel: &Kernel<TRUNK>,
+    ifindex: u32,
+) -> u32 {
     const SIZE: usize = size_of::<HandOver>();
     // SAFETY: the context is the one that the kernel gave us; the helper checks the room.
     let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(SIZE as i32)) };
@@ -74,7 +78,7 @@ pub fn nat_neighbour(ctx: TcContext) -> i32 {
 #[inline(always)]
 fn to_every_lan(ctx: &TcContext) -> i32 {
     const BROADCAST: u16 = 0xffff;
-    let kernel = Kernel::maps_only();
+    let kernel = Kernel::<false>::maps_only();
     let skb = ctx.skb.skb;
     let len = ctx.len();
     for index in 0..MAX_LINKS as u8 {

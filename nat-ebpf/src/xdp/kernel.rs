@@ -32,14 +32,17 @@ use nat_ebpf::verdict::{Route, Way};
 use nat_ebpf::{mapping, mss};
 
 /// Maps and helpers.
-pub(crate) struct Kernel {
+///
+/// Behind a trunk, the link by which a frame came in is told by the record of its arrival, else by its
+/// device. A parameter of the type and no field: the programs are short of stack.
+pub(crate) struct Kernel<const TRUNK: bool = false> {
     ctx: *mut xdp_md,
 }
 
 const AF_INET: u8 = 2;
 const EEXIST: i32 = -17;
 
-impl Kernel {
+impl<const TRUNK: bool> Kernel<TRUNK> {
     /// For one run of an XDP program.
     #[inline(always)]
     pub(crate) const fn new(ctx: *mut xdp_md) -> Self {
@@ -58,9 +61,10 @@ impl Kernel {
     }
 
     #[inline(always)]
-    fn ingress_ifindex(&self) -> u32 {
-        // SAFETY: the kernel gave us the context for this run.
-        unsafe { (*self.ctx).ingress_ifindex }
+    pub(crate) fn device(&self) -> u32 {
+        // SAFETY: the kernel gave us the context for this run. Volatile, since the compiler must not
+        // choose between this word and another by their addresses: the verifier wants to see which.
+        unsafe { (&raw const (*self.ctx).ingress_ifindex).read_volatile() }
     }
 
     /// This CPU's value of a counter.
@@ -76,7 +80,7 @@ impl Kernel {
 
 /// References into maps are `'static`: values are never unmapped while a program runs, and what
 /// changes in them concurrently is atomic.
-impl Tables for Kernel {
+impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
     type Session = &'static Session;
     type Slot = &'static PortSlot;
     type Hints = &'static PortHints;
@@ -211,8 +215,11 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn ingress(&self) -> Option<&Link> {
+        if TRUNK {
+            return maps::LINKS.get(maps::ARRIVAL.get(0)?.link);
+        }
         // SAFETY: see the note on the impl.
-        let index = unsafe { maps::LINK_INDEX.get(self.ingress_ifindex()) }?;
+        let index = unsafe { maps::LINK_INDEX.get(self.device()) }?;
         maps::LINKS.get(*index)
     }
 
@@ -292,7 +299,7 @@ extern "C" fn nat_external_endpoint(
     now: u64,
     hold: u64,
 ) -> u64 {
-    let kernel = Kernel::new(ctx);
+    let kernel = Kernel::<false>::new(ctx);
     let protocol = match internal >> 48 {
         0 => Protocol::Tcp,
         1 => Protocol::Udp,
@@ -337,11 +344,14 @@ const MOST_HEADERS: usize = ETHERNET + 60;
 
 /// Asks the kernel's forwarding table. Not inlined: it needs much stack, for a moment.
 #[inline(never)]
-fn look_up_route(kernel: &Kernel, src: u32, dst: u32) -> u64 {
+fn look_up_route<const TRUNK: bool>(kernel: &Kernel<TRUNK>, src: u32, dst: u32) -> u64 {
     // SAFETY: all-zero is a valid value of this C struct of integers.
     let mut params: FibParams = unsafe { zeroed() };
     params.family = AF_INET;
-    params.ifindex = kernel.ingress_ifindex();
+    params.ifindex = match kernel.ingress() {
+        Some(link) => link.ifindex,
+        None => kernel.device(),
+    };
     params.__bindgen_anon_3.ipv4_src = src;
     params.__bindgen_anon_4.ipv4_dst = dst;
     // SAFETY: context and parameters are valid for the call, and the length is theirs.
@@ -368,8 +378,8 @@ fn look_up_route(kernel: &Kernel, src: u32, dst: u32) -> u64 {
 
 /// Asks whether a socket of the router would receive a packet. Not inlined, for the same reason.
 #[inline(never)]
-fn look_up_socket(
-    kernel: &Kernel,
+fn look_up_socket<const TRUNK: bool>(
+    kernel: &Kernel<TRUNK>,
     protocol: Protocol,
     local: &(NetAddr, NetPort),
     remote: &(NetAddr, NetPort),

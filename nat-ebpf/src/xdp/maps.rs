@@ -2,20 +2,21 @@
 
 use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use nat_common::NetAddr;
 use nat_common::atomic::Word64;
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::CounterRecord;
 use nat_common::fragments::{BUDGET_PLACES, FragmentEntry, FragmentKey};
 use nat_common::hints::PortHints;
-use nat_common::link::{Link, MAX_LINKS};
+use nat_common::link::{Link, MAX_LINKS, TaggedKey};
 use nat_common::maps::{MAX_POOL, NO_CONTACTS};
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
 use nat_common::protocol::Protocol;
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::sweep::Progress;
+use nat_ebpf::vlan::Arrival;
 
 #[map]
 pub(crate) static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_entries(1024, 0);
@@ -63,6 +64,26 @@ pub(crate) static LINKS: Array<Link> = Array::with_max_entries(MAX_LINKS, 0);
 
 #[map]
 pub(crate) static LINK_INDEX: HashMap<u32, u32> = HashMap::with_max_entries(MAX_LINKS, 0);
+
+#[map]
+pub(crate) static TAGGED_LINKS: HashMap<TaggedKey, u32> = HashMap::with_max_entries(MAX_LINKS, 0);
+
+/// See [`nat_common::maps::TRUNK`].
+#[map]
+pub(crate) static TRUNK: ProgramArray = ProgramArray::with_max_entries(2, 0);
+
+/// What [`ARRIVAL`] holds.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Arrived {
+    /// The tags that were taken off.
+    pub(crate) arrival: Arrival,
+    /// Index of the link by which the frame came in.
+    pub(crate) link: u32,
+}
+
+#[map]
+pub(crate) static ARRIVAL: PerCpuArray<Arrived> = PerCpuArray::with_max_entries(1, 0);
 
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);

@@ -3,7 +3,7 @@
 use super::machine::{
     Action, Change, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
 };
-use super::topology::{EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
+use super::topology::{self, EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
 use anyhow::{Result, anyhow};
 use nat_common::ports::InUse;
 use nat_common::{NetAddr, NetPort};
@@ -86,6 +86,7 @@ impl Machine for HostMachine {
 
     fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
         let before = self.tables.counters();
+        let ingress = link;
         self.tables.set_ingress(link);
         let mut host_frame = HostFrame::new(frame);
         let (action, link) = if link == EGRESS {
@@ -108,6 +109,12 @@ impl Machine for HostMachine {
         for (after, before) in counted.iter_mut().zip(before) {
             *after -= before;
         }
-        Ok(Outcome { action, link, frame: host_frame.to_bytes(), counted })
+        let arrival = topology::arrival(ingress);
+        let tags = match (action, link) {
+            (Action::Send, Some(link)) => topology::words(arrival.leaving(topology::tags(link).1)),
+            (Action::Pass, _) => topology::words(arrival.words()),
+            _ => Vec::new(),
+        };
+        Ok(Outcome { action, link, frame: host_frame.to_bytes(), tags, counted })
     }
 }

@@ -65,8 +65,10 @@ pub struct Outcome {
     pub action: Action,
     /// The link that sends it, where the machine tells.
     pub link: Option<u8>,
-    /// Its bytes.
+    /// Its bytes, without VLAN tags.
     pub frame: Vec<u8>,
+    /// Its tags, as they stand in it.
+    pub tags: Vec<u16>,
     /// How far the counters have gone.
     pub counted: CounterRecord,
 }
@@ -91,7 +93,7 @@ pub trait Machine {
     /// When the kernel refuses, or a port is not free.
     fn change(&mut self, change: &Change) -> Result<()>;
 
-    /// Has a frame come in by a link.
+    /// Has a frame come in by a link, with the link's tags put on.
     ///
     /// # Errors
     /// When the kernel refuses.

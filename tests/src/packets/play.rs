@@ -1,7 +1,7 @@
 //! Playing rows.
 
 use super::machine::{Action, Machine, Outcome};
-use super::topology::{EGRESS, LAN, WAN, host_mac, next_hop, router_mac, side};
+use super::topology::{self, EGRESS, host_mac, next_hop, router_mac, side};
 use super::{CHOSEN, Event, Expect, FrameEvent, Input, Row};
 use anyhow::{Context as _, Result, bail, ensure};
 use nat_common::Counter;
@@ -153,6 +153,10 @@ impl Arrival<'_> {
     fn receive(&mut self, machine: &mut impl Machine) -> Result<()> {
         let frame = self.frame();
         let outcome = machine.receive(self.event.link, &frame)?;
+        if outcome.action == Action::Pass {
+            let tags = topology::words(topology::arrival(self.event.link).words());
+            ensure!(outcome.tags == tags, "the tags are {:04x?}", outcome.tags);
+        }
         match &self.event.expect {
             Expect::Pass(counter) => unchanged(&outcome, &frame, Action::Pass, *counter)?,
             Expect::Drop(counter) => unchanged(&outcome, &frame, Action::Drop, *counter)?,
@@ -235,13 +239,17 @@ impl Arrival<'_> {
         if let Some(by) = outcome.link {
             ensure!(by == link, "sent by link {by}, not {link}");
         }
-        let (packets, bytes) = match (side(self.event.link), link) {
+        if action == Action::Send {
+            let tags = topology::arrival(self.event.link).leaving(topology::tags(link).1);
+            ensure!(outcome.tags == topology::words(tags), "the tags are {:04x?}", outcome.tags);
+        }
+        let (packets, bytes) = match (side(self.event.link), side(link)) {
             (Side::Wan, _) => (Counter::InboundPackets, Counter::InboundBytes),
             (Side::Lan, _) if action == Action::Broadcast => {
                 (Counter::HairpinPackets, Counter::HairpinBytes)
             }
-            (Side::Lan, WAN) => (Counter::OutboundPackets, Counter::OutboundBytes),
-            (Side::Lan, LAN..) => (Counter::HairpinPackets, Counter::HairpinBytes),
+            (Side::Lan, Side::Wan) => (Counter::OutboundPackets, Counter::OutboundBytes),
+            (Side::Lan, Side::Lan) => (Counter::HairpinPackets, Counter::HairpinBytes),
         };
         counted_once(outcome, packets)?;
         ensure!(count(outcome, bytes) == total_len as u64, "the bytes are not counted");

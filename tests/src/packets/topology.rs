@@ -2,9 +2,10 @@
 //!
 //! Every station's MAC address follows from its link and its address.
 
-use nat_common::link::Link;
+use nat_common::link::{DOT1AD, DOT1Q, Link, Tag, Tags};
 use nat_common::session::Side;
 use nat_ebpf::host::{Network, NextHop};
+use nat_ebpf::vlan::Arrival;
 use std::net::Ipv4Addr;
 
 /// Index of the WAN link.
@@ -13,6 +14,13 @@ pub const WAN: u8 = 0;
 pub const LAN: u8 = 1;
 /// Index of the second LAN's link.
 pub const LAN1: u8 = 2;
+
+/// Index of a LAN link that is a VLAN on the first LAN's device.
+pub const VLAN: u8 = 3;
+/// Index of a LAN link that is a VLAN within a provider's, on the second LAN's device.
+pub const QINQ: u8 = 4;
+/// Index of a WAN link that is a VLAN on the first LAN's device: one arm.
+pub const VLAN_WAN: u8 = 5;
 
 /// Stands for the way out of the WAN interface, by which the kernel itself sends.
 pub const EGRESS: u8 = 0xf0;
@@ -39,6 +47,18 @@ pub const B: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 3);
 pub const ROUTER1: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 1);
 /// A client in the second LAN.
 pub const C: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 2);
+/// The router's address in the VLAN.
+pub const ROUTER_VLAN: Ipv4Addr = Ipv4Addr::new(192, 168, 79, 1);
+/// A client in the VLAN.
+pub const V: Ipv4Addr = Ipv4Addr::new(192, 168, 79, 2);
+/// The router's address in the VLAN within a provider's.
+pub const ROUTER_QINQ: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 1);
+/// A client there.
+pub const Q: Ipv4Addr = Ipv4Addr::new(192, 168, 80, 2);
+/// The router's address in the VLAN that leads outside.
+pub const ROUTER_VLAN_WAN: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 1);
+/// A remote host there.
+pub const VLAN_REMOTE: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 9);
 /// A LAN client whose MAC address the router does not know.
 pub const SILENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 99);
 /// A remote host on the WAN's own network whose MAC address the router does not know.
@@ -64,33 +84,60 @@ pub struct Interface {
     pub addresses: &'static [Ipv4Addr],
     /// Hosts whose MAC addresses the router knows.
     pub neighbours: &'static [Ipv4Addr],
+    /// Of a VLAN, the link on whose device its frames are, and their tags there.
+    pub on: Option<(u8, Tags)>,
 }
 
 /// The router's interfaces.
-pub const INTERFACES: [Interface; 4] = [
+pub const INTERFACES: [Interface; 7] = [
     Interface {
         name: "wan0",
         link: Some((WAN, Side::Wan)),
         addresses: &[EXTERNAL, OTHER_EXTERNAL],
         neighbours: &[GATEWAY, ON_LINK],
+        on: None,
     },
     Interface {
         name: "lan0",
         link: Some((LAN, Side::Lan)),
         addresses: &[ROUTER],
         neighbours: &[A, B],
+        on: None,
     },
     Interface {
         name: "lan1",
         link: Some((LAN1, Side::Lan)),
         addresses: &[ROUTER1],
         neighbours: &[C],
+        on: None,
     },
     Interface {
         name: "other0",
         link: None,
         addresses: &[ROUTER_ELSEWHERE],
         neighbours: &[ELSEWHERE],
+        on: None,
+    },
+    Interface {
+        name: "vlan0",
+        link: Some((VLAN, Side::Lan)),
+        addresses: &[ROUTER_VLAN],
+        neighbours: &[V],
+        on: Some((LAN, Tags { outer: Tag::new(DOT1Q, 10), inner: Tag::NONE })),
+    },
+    Interface {
+        name: "qinq0",
+        link: Some((QINQ, Side::Lan)),
+        addresses: &[ROUTER_QINQ],
+        neighbours: &[Q],
+        on: Some((LAN1, Tags { outer: Tag::new(DOT1AD, 100), inner: Tag::new(DOT1Q, 20) })),
+    },
+    Interface {
+        name: "vlanwan0",
+        link: Some((VLAN_WAN, Side::Wan)),
+        addresses: &[ROUTER_VLAN_WAN],
+        neighbours: &[VLAN_REMOTE],
+        on: Some((LAN, Tags { outer: Tag::new(DOT1Q, 7), inner: Tag::NONE })),
     },
 ];
 
@@ -126,7 +173,27 @@ pub fn next_hop(dst: Ipv4Addr) -> (u8, Ipv4Addr) {
 
 /// The side on which a link lies.
 pub fn side(link: u8) -> Side {
-    if link == WAN { Side::Wan } else { Side::Lan }
+    if matches!(link, WAN | VLAN_WAN) { Side::Wan } else { Side::Lan }
+}
+
+/// The tags of a link's frames, and the link on whose device they are.
+pub fn tags(link: u8) -> (u8, Tags) {
+    let of = |interface: &&Interface| interface.link.is_some_and(|(index, _)| index == link);
+    INTERFACES.iter().find(of).and_then(|found| found.on).unwrap_or((link, Tags::NONE))
+}
+
+/// The tags that stand in a frame, of two words each.
+pub fn words(tags: [u16; 4]) -> Vec<u16> {
+    let [outer, _, inner, _] = tags;
+    let count = usize::from(outer != 0) + usize::from(inner != 0);
+    tags.into_iter().take(2 * count).collect()
+}
+
+/// How frames come in by a link: with a priority, where they are tagged.
+pub fn arrival(link: u8) -> Arrival {
+    let (_, tags) = tags(link);
+    let priority = if tags == Tags::NONE { 0 } else { 0xa000_u16.to_be() };
+    Arrival { tags, priority, inner_priority: priority, ..Arrival::default() }
 }
 
 impl Interface {

@@ -2,7 +2,7 @@
 
 use super::Router;
 use super::slot::{SLOT, Slot};
-use crate::packets::topology::{EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router_mac};
+use crate::packets::topology::{self, EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router_mac};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
@@ -11,7 +11,7 @@ use nat_common::contact::{ContactKey, ContactRecord};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::FragmentKey;
 use nat_common::hints::{PortHints, list_index};
-use nat_common::link::Link;
+use nat_common::link::{Link, TaggedKey};
 use nat_common::maps::{self, NOT_IN_POOL};
 use nat_common::ports::{Endpoint, slot_index};
 use nat_common::session::{
@@ -63,12 +63,19 @@ impl Maps {
         let mut take =
             |name: &'static str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
         let mut links: Array<_, Bytes<{ size_of::<Link>() }>> = take(maps::LINKS)?.try_into()?;
+        let mut tagged_links: HashMap<_, Bytes<{ size_of::<TaggedKey>() }>, u32> =
+            take(maps::TAGGED_LINKS)?.try_into()?;
         let mut link_index: HashMap<_, u32, u32> = take(maps::LINK_INDEX)?.try_into()?;
         for (index, side) in INTERFACES.iter().filter_map(|interface| interface.link) {
             let ifindex = router.ifindex(index).context("an interface is missing")?;
-            let link = Link::new(ifindex, router_mac(index), MTU, side);
+            let (device, tags) = topology::tags(index);
+            let device = router.ifindex(device).context("a device is missing")?;
+            let link = Link::new(ifindex, router_mac(index), MTU, side).on(device, tags);
             links.set(u32::from(index), bytemuck::cast::<_, Bytes<_>>(link), 0)?;
             link_index.insert(ifindex, u32::from(index), 0)?;
+            let key =
+                bytemuck::cast::<_, Bytes<{ size_of::<TaggedKey>() }>>(TaggedKey { device, tags });
+            tagged_links.insert(key, u32::from(index), 0)?;
         }
         let mut externals: HashMap<_, Bytes<4>, u32> = take(maps::EXTERNALS)?.try_into()?;
         externals.insert(EXTERNAL.octets(), 0, 0)?;

@@ -11,13 +11,18 @@ mod slot;
 pub use router::Router;
 
 use super::machine::{Action, Change, Machine, Outcome};
-use super::topology::{EGRESS, side};
+use super::topology::{self, EGRESS, side};
 use anyhow::{Context as _, Result, bail, ensure};
+use aya::maps::ProgramArray;
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
-use nat_common::maps::{CONTACTS, ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::link::{DOT1AD, DOT1Q, Tags};
+use nat_common::maps::{
+    CONTACTS, ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN,
+    PROGRAM_TRUNK_WAN, PROGRAM_WAN, SESSIONS, TRUNK,
+};
 use nat_common::session::Side;
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -103,12 +108,19 @@ impl<'a> KernelMachine<'a> {
             .load(&object)
             .context("the kernel does not take the XDP program's maps")?;
         let mut verified = Vec::new();
-        for name in [PROGRAM_LAN, PROGRAM_WAN] {
+        for name in [PROGRAM_LAN, PROGRAM_WAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN]
+        {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
             let start = Instant::now();
             program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
             let instructions = program.info()?.verified_instruction_count();
             verified.push(Verified { name, instructions, time: start.elapsed() });
+        }
+        for (name, side) in [(PROGRAM_TRUNK_LAN, Side::Lan), (PROGRAM_TRUNK_WAN, Side::Wan)] {
+            let program: &Xdp = ebpf.program(name).context(name)?.try_into()?;
+            let fd = program.fd()?.try_clone()?;
+            let trunk = ebpf.map_mut(TRUNK).context(TRUNK)?;
+            ProgramArray::try_from(trunk)?.set(side as u32, &fd, 0)?;
         }
         let guard: &mut SchedClassifier =
             ebpf.program_mut(PROGRAM_GUARD).context(PROGRAM_GUARD)?.try_into()?;
@@ -126,12 +138,14 @@ impl<'a> KernelMachine<'a> {
         if link == EGRESS {
             return self.run_guard(frame);
         }
+        let (device, tags) = topology::tags(link);
         let name = match side(link) {
+            _ if tags != Tags::NONE => PROGRAM_TRUNK,
             Side::Lan => PROGRAM_LAN,
             Side::Wan => PROGRAM_WAN,
         };
         let program: &Xdp = self.ebpf.program(name).context(name)?.try_into()?;
-        let ifindex = self.router.ifindex(link).context("no such link")?;
+        let ifindex = self.router.ifindex(device).context("no such link")?;
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, u32::try_from(frame.len())?, 0, ifindex, 0, 0];
         let mut out = vec![0; frame.len() + HEADROOM];
@@ -214,15 +228,17 @@ impl Machine for KernelMachine<'_> {
     }
 
     fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
+        let ingress = link;
         let before = self.maps.counters()?;
-        let (action, mut out) = self.run(link, frame)?;
+        let tagged = with_tags(link, frame);
+        let (action, mut out) = self.run(link, &tagged)?;
         let mut counted = self.maps.counters()?;
         for (after, before) in counted.iter_mut().zip(before) {
             *after -= before;
         }
         let (action, link) = match action {
             xdp_action::DROP => (Action::Drop, None),
-            xdp_action::PASS if out.len() == frame.len() => (Action::Pass, None),
+            xdp_action::PASS if out.len() == tagged.len() => (Action::Pass, None),
             xdp_action::PASS => {
                 let link = self.handed_over(&out)?;
                 out.drain(..HAND_OVER_LEN);
@@ -231,8 +247,37 @@ impl Machine for KernelMachine<'_> {
             xdp_action::REDIRECT => (Action::Send, None),
             other => bail!("the program returned {other}"),
         };
-        Ok(Outcome { action, link, frame: out, counted })
+        let most = if action == Action::Pass { topology::tags(ingress).1.count() } else { 2 };
+        let tags = take_tags(&mut out, most);
+        Ok(Outcome { action, link, frame: out, tags, counted })
     }
+}
+
+/// Bytes before the tags, or the EtherType.
+const MACS: usize = 12;
+
+/// A frame with the tags of a link.
+fn with_tags(link: u8, frame: &[u8]) -> Vec<u8> {
+    let tags = topology::words(topology::arrival(link).words());
+    let mut tagged = frame.to_vec();
+    tagged.splice(MACS..MACS, tags.into_iter().flat_map(u16::to_ne_bytes));
+    tagged
+}
+
+/// Takes so many tags off a frame at most.
+fn take_tags(frame: &mut Vec<u8>, most: usize) -> Vec<u16> {
+    let mut tags = Vec::new();
+    let word = |frame: &[u8], at: usize| {
+        frame.get(at..at + 2).and_then(|word| word.try_into().ok()).map(u16::from_ne_bytes)
+    };
+    while let (Some(protocol), Some(rest)) = (word(frame, MACS), word(frame, MACS + 2))
+        && [DOT1Q, DOT1AD].contains(&u16::from_be(protocol))
+        && tags.len() < 2 * most
+    {
+        tags.extend([protocol, rest]);
+        frame.drain(MACS..MACS + 4);
+    }
+    tags
 }
 
 impl KernelMachine<'_> {

@@ -17,6 +17,7 @@ mod mapping;
 mod mss;
 mod passing;
 mod translation;
+mod vlan;
 mod wildcard;
 
 use super::Row;
@@ -29,6 +30,7 @@ use nat_ebpf::host::packet::Peer;
 pub fn all() -> Vec<Row> {
     [
         translation::rows(),
+        vlan::rows(),
         mapping::rows(),
         filtering::rows(),
         filtering_modes::rows(),

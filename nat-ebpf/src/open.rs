@@ -10,13 +10,13 @@ use crate::frame::Frame;
 use crate::halves::{ANSWERING, Halves, OPENING, Peer};
 use crate::mapping;
 use crate::parse::{Flow, tcp};
-use crate::tables::{EndpointRequest, Tables};
+use crate::tables::{EndpointRequest, HoldRequest, Tables};
 use crate::track::lease;
 use crate::verdict::{Route, Step, Verdict, Way, fold, unfold};
 use crate::wildcard;
 use nat_common::maps::NOT_IN_POOL;
 use nat_common::ports::{Endpoint, Owner, SlotState, slot_index};
-use nat_common::session::{Side, control};
+use nat_common::session::{ExternalEndpoint, Side, control};
 use nat_common::settings::{Filtering, Settings};
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 
@@ -202,6 +202,15 @@ fn hold_called<T: Tables>(tables: &T, opening: &mut Opening<'_>, source: u64) ->
     fold(opening.hold_called(tables, mapping::peer(source)).map(|()| 0))
 }
 
+/// Holds a port for its client, or claims it where the wildcard leads there; `false` when it is
+/// another's.
+#[inline(always)]
+pub fn hold_port<T: Tables>(tables: &T, request: &HoldRequest) -> bool {
+    let Some(slot) = tables.slot(request.called.slot(request.protocol)) else { return false };
+    slot.extend(request.now, request.client, request.until).is_ok()
+        || wildcard::claim(tables, request, &slot)
+}
+
 impl Opening<'_> {
     #[inline(always)]
     fn plan_outwards<T: Tables>(&mut self, tables: &T) -> Step<Route> {
@@ -355,14 +364,18 @@ impl Opening<'_> {
     }
 
     /// Holds the port that is called; `false` when it is not the client's.
-    #[inline(never)]
+    #[inline(always)]
     fn hold_port<T: Tables>(&self, tables: &T, until: BootTime) -> bool {
         let flow = self.flow;
         let Some(pool_index) = tables.external_index(flow.dst.0) else { return false };
-        let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
-        let Some(slot) = tables.slot(index) else { return false };
-        slot.extend(self.now, self.client, until).is_ok()
-            || wildcard::claim(tables, self.now, flow, (pool_index, &slot), self.client, until)
+        tables.hold_port(&HoldRequest {
+            now: self.now,
+            protocol: flow.protocol,
+            called: ExternalEndpoint { port: flow.dst.1, pool_index: pool_index as u16 },
+            client: self.client,
+            remote: flow.src.0,
+            until,
+        })
     }
 
     /// Whether an unsolicited packet to an external port may come in; notes to whom it goes, and until

@@ -9,7 +9,7 @@ use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
-use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
+use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 
@@ -35,6 +35,23 @@ pub struct EndpointRequest {
     pub remote: (NetAddr, NetPort),
     /// Until when the external endpoint shall be held at least.
     pub hold: BootTime,
+}
+
+/// Who is called on a port that is to be held. Plain words, as for [`EndpointRequest`].
+#[derive(Clone, Copy, Debug)]
+pub struct HoldRequest {
+    /// Now.
+    pub now: BootTime,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The external port that is called.
+    pub called: ExternalEndpoint,
+    /// Whom it leads to.
+    pub client: Endpoint,
+    /// Who calls.
+    pub remote: NetAddr,
+    /// Until when it is to be held at least.
+    pub until: BootTime,
 }
 
 /// Maps, clock, random numbers, routes and counters. Everything takes `&self`: the maps are shared
@@ -130,6 +147,9 @@ pub trait Tables {
     /// Finds or makes an external endpoint: [`crate::mapping::external_endpoint`], which the XDP program
     /// has verified apart from its callers.
     fn external_endpoint(&self, request: &EndpointRequest) -> u64;
+
+    /// Holds a port that is called: [`crate::open::hold_port`], verified apart as well.
+    fn hold_port(&self, request: &HoldRequest) -> bool;
 
     /// Lowers what a SYN offers: [`crate::mss::clamp`], which the XDP program has verified apart from its
     /// callers too.

@@ -7,12 +7,10 @@
 //! lives, so that nobody else leaves from there; by itself that lets in nobody.
 
 use crate::parse::Flow;
-use crate::tables::{InsertError, Tables};
+use crate::tables::{HoldRequest, InsertError, Tables};
 use crate::track::lease;
 use crate::verdict::{Step, Verdict};
-use nat_common::ports::{
-    Endpoint, Owner, PortSlot, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
-};
+use nat_common::ports::{Endpoint, Owner, PortSlot, SlotState, WILDCARD_PORT, wildcard_slot};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::{BootTime, Counter, NetAddr, Protocol};
 
@@ -87,23 +85,17 @@ fn ask<T: Tables>(tables: &T, now: BootTime, index: u32, remote: NetAddr) -> (Ne
 /// Claims the port that a flow has called by the wildcard, and that nobody has, for its client. `false`
 /// when somebody has it, or it was not by the wildcard.
 #[inline(always)]
-pub fn claim<T: Tables>(
-    tables: &T,
-    now: BootTime,
-    flow: &Flow,
-    (pool_index, slot): (u32, &PortSlot),
-    client: Endpoint,
-    hold: BootTime,
-) -> bool {
-    let index = slot_index(pool_index, flow.protocol, flow.dst.1.get());
-    if until(tables, now, index, client, flow.src.0) <= now
-        || slot.claim(now, Owner::new(client, Owner::BY_WILDCARD), hold).is_err()
+pub fn claim<T: Tables>(tables: &T, request: &HoldRequest, slot: &PortSlot) -> bool {
+    let HoldRequest { now, protocol, called, client, remote, until: hold } = *request;
+    let owner = Owner::new(client, Owner::BY_WILDCARD);
+    if until(tables, now, called.slot(protocol), client, remote) <= now
+        || slot.claim(now, owner, hold).is_err()
     {
         return false;
     }
     tables.count(Counter::MappingsCreated, 1);
-    let ours = ExternalEndpoint { port: client.port, pool_index: pool_index as u16 };
-    lead(tables, now, flow.protocol, client, ours);
+    let ours = ExternalEndpoint { port: client.port, pool_index: called.pool_index };
+    lead(tables, now, protocol, client, ours);
     true
 }
 

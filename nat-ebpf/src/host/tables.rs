@@ -5,7 +5,8 @@ use crate::Tables;
 use crate::frame::Frame;
 use crate::mapping;
 use crate::mss;
-use crate::tables::{EndpointRequest, InsertError};
+use crate::open;
+use crate::tables::{EndpointRequest, HoldRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
 use nat_common::contact::{Contact, ContactKey};
@@ -353,6 +354,10 @@ impl Tables for HostTables {
 
     fn external_endpoint(&self, request: &EndpointRequest) -> u64 {
         mapping::external_endpoint(self, request)
+    }
+
+    fn hold_port(&self, request: &HoldRequest) -> bool {
+        open::hold_port(self, request)
     }
 
     fn clamp_mss<F: Frame>(&self, frame: &mut F, payload: usize, limit: u16) -> u16 {

@@ -22,14 +22,14 @@ use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
 use nat_common::link::Link;
 use nat_common::ports::{Endpoint, PortSlot};
-use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
+use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 use nat_ebpf::Tables;
 use nat_ebpf::frame::{ETHERNET, Frame};
-use nat_ebpf::tables::{EndpointRequest, InsertError};
+use nat_ebpf::tables::{EndpointRequest, HoldRequest, InsertError};
 use nat_ebpf::verdict::{Route, Way};
-use nat_ebpf::{mapping, mss};
+use nat_ebpf::{mapping, mss, open};
 
 /// Maps and helpers.
 ///
@@ -226,7 +226,8 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
     #[inline(always)]
     fn route(&self, src: NetAddr, dst: NetAddr) -> Route {
         self.count(Counter::RouteLookups, 1);
-        Route::from_word(look_up_route(self, src.to_be32(), dst.to_be32()))
+        let addresses = u64::from(src.to_be32()) << 32 | u64::from(dst.to_be32());
+        Route::from_word(nat_route(self.ctx, addresses, u64::from(TRUNK)))
     }
 
     #[inline(always)]
@@ -236,7 +237,10 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
         local: (NetAddr, NetPort),
         remote: (NetAddr, NetPort),
     ) -> bool {
-        look_up_socket(self, protocol, &local, &remote)
+        let pack =
+            |addr: NetAddr, port: NetPort| u64::from(addr.to_be32()) << 16 | u64::from(port.0);
+        let local = (protocol as u64) << 48 | pack(local.0, local.1);
+        nat_local_socket(self.ctx, local, pack(remote.0, remote.1)) != 0
     }
 
     #[inline(always)]
@@ -251,6 +255,20 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
             request.now.0,
             request.hold.0,
         )
+    }
+
+    #[inline(always)]
+    fn hold_port(&self, request: &HoldRequest) -> bool {
+        let client = request.client;
+        let protocol = (request.protocol as u64) << 48;
+        let HoldRequest { called, remote, .. } = request;
+        let held = nat_hold_port(
+            protocol | u64::from(client.addr.to_be32()) << 16 | u64::from(client.port.0),
+            u64::from(remote.to_be32()) << 32 | called.pack(),
+            request.now.0,
+            request.until.0,
+        );
+        held != 0
     }
 
     #[inline(always)]
@@ -300,11 +318,7 @@ extern "C" fn nat_external_endpoint(
     hold: u64,
 ) -> u64 {
     let kernel = Kernel::<false>::new(ctx);
-    let protocol = match internal >> 48 {
-        0 => Protocol::Tcp,
-        1 => Protocol::Udp,
-        _ => Protocol::Icmp,
-    };
+    let protocol = protocol(internal >> 48);
     let (addr, port) = mapping::peer(internal);
     let request = EndpointRequest {
         now: BootTime(now),
@@ -314,6 +328,37 @@ extern "C" fn nat_external_endpoint(
         hold: BootTime(hold),
     };
     mapping::external_endpoint(&kernel, &request)
+}
+
+/// Holds a port that is called. Exported for the same reason.
+///
+/// `client`: protocol, address and port in 16, 32 and 16 bits; `called`: the caller's address, and the
+/// external port as the endpoint index holds it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn nat_hold_port(client: u64, called: u64, now: u64, until: u64) -> u64 {
+    let kernel = Kernel::<false>::maps_only();
+    let protocol = protocol(client >> 48);
+    let (addr, port) = mapping::peer(client);
+    let request = HoldRequest {
+        now: BootTime(now),
+        protocol,
+        called: ExternalEndpoint::unpack(called & 0xffff_ffff),
+        client: Endpoint { addr, port },
+        remote: NetAddr::from_be32((called >> 32) as u32),
+        until: BootTime(until),
+    };
+    u64::from(open::hold_port(&kernel, &request))
+}
+
+/// A protocol by its number.
+#[inline(always)]
+const fn protocol(number: u64) -> Protocol {
+    match number {
+        0 => Protocol::Tcp,
+        1 => Protocol::Udp,
+        _ => Protocol::Icmp,
+    }
 }
 
 /// Lowers what a SYN offers. Exported for the same reason: its loop goes many ways.
@@ -342,18 +387,24 @@ extern "C" fn nat_tcp_option(ctx: *mut xdp_md, payload: u64, at: u64) -> u64 {
 /// Offset of a TCP header behind the longest IPv4 header, bytes.
 const MOST_HEADERS: usize = ETHERNET + 60;
 
-/// Asks the kernel's forwarding table. Not inlined: it needs much stack, for a moment.
+/// Asks the kernel's forwarding table. Exported, so that the verifier follows its outcomes once, and not
+/// for all that comes after.
+///
+/// `addresses`: source and destination in 32 bits each.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn look_up_route<const TRUNK: bool>(kernel: &Kernel<TRUNK>, src: u32, dst: u32) -> u64 {
+extern "C" fn nat_route(ctx: *mut xdp_md, addresses: u64, trunk: u64) -> u64 {
+    let (kernel, behind_trunk) = (Kernel::<false>::new(ctx), Kernel::<true>::new(ctx));
+    let ingress = if trunk == 0 { kernel.ingress() } else { behind_trunk.ingress() };
     // SAFETY: all-zero is a valid value of this C struct of integers.
     let mut params: FibParams = unsafe { zeroed() };
     params.family = AF_INET;
-    params.ifindex = match kernel.ingress() {
+    params.ifindex = match ingress {
         Some(link) => link.ifindex,
         None => kernel.device(),
     };
-    params.__bindgen_anon_3.ipv4_src = src;
-    params.__bindgen_anon_4.ipv4_dst = dst;
+    params.__bindgen_anon_3.ipv4_src = (addresses >> 32) as u32;
+    params.__bindgen_anon_4.ipv4_dst = addresses as u32;
     // SAFETY: context and parameters are valid for the call, and the length is theirs.
     let result = unsafe {
         bpf_fib_lookup(kernel.pointer(), &raw mut params, size_of::<FibParams>() as i32, 0)
@@ -376,14 +427,15 @@ fn look_up_route<const TRUNK: bool>(kernel: &Kernel<TRUNK>, src: u32, dst: u32) 
     Route::new(Way::Link { link, mac: [word(0), word(2), word(4)] }).word()
 }
 
-/// Asks whether a socket of the router would receive a packet. Not inlined, for the same reason.
+/// Whether a socket of the router would receive a packet. Exported for the same reason.
+///
+/// `local`: protocol, address and port in 16, 32 and 16 bits; `remote`: the same without protocol.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn look_up_socket<const TRUNK: bool>(
-    kernel: &Kernel<TRUNK>,
-    protocol: Protocol,
-    local: &(NetAddr, NetPort),
-    remote: &(NetAddr, NetPort),
-) -> bool {
+extern "C" fn nat_local_socket(ctx: *mut xdp_md, local: u64, remote: u64) -> u64 {
+    let kernel = Kernel::<false>::new(ctx);
+    let protocol = protocol(local >> 48);
+    let (local, remote) = (mapping::peer(local), mapping::peer(remote));
     const CURRENT_NETNS: u64 = u64::MAX;
     // SAFETY: all-zero is a valid value of this C union of integers.
     let mut tuple: bpf_sock_tuple = unsafe { zeroed() };
@@ -402,12 +454,12 @@ fn look_up_socket<const TRUNK: bool>(
         let socket = match protocol {
             Protocol::Tcp => bpf_skc_lookup_tcp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),
             Protocol::Udp => bpf_sk_lookup_udp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),
-            Protocol::Icmp => return false,
+            Protocol::Icmp => return 0,
         };
         if socket.is_null() {
-            return false;
+            return 0;
         }
         bpf_sk_release(socket.cast());
     }
-    true
+    1
 }

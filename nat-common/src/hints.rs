@@ -54,10 +54,7 @@ impl PortHints {
             return None;
         }
         let place = self.taken.add(1) % count;
-        match self.ports.get(place as usize) {
-            Some(port) => Some(port.get() as u16),
-            None => None,
-        }
+        self.ports.get(place as usize).map(|port| port.get() as u16)
     }
 
     /// Asks for another list; `false` when that was asked for already.

@@ -57,6 +57,11 @@ impl Inspector {
         self.shared.maps.max_sessions
     }
 
+    /// The external addresses, that of port forwards first.
+    pub fn external_addresses(&self) -> Vec<std::net::Ipv4Addr> {
+        self.shared.external_addresses()
+    }
+
     /// The external address; `None` while there is none.
     pub fn external_address(&self) -> Option<std::net::Ipv4Addr> {
         self.shared.external_address()
@@ -79,15 +84,19 @@ fn is_live(
         return generation == u64::from(settings.nat_generation);
     }
     // Void after any forward went away, until its next packet finds that its own is still there.
-    let (port, client) = match key.side() {
-        Side::Lan => (record.new_src_port, (key.src, key.src_port)),
-        Side::Wan => (key.dst_port, (record.new_dst, record.new_dst_port)),
+    let (external, client) = match key.side() {
+        Side::Lan => ((record.new_src, record.new_src_port), (key.src, key.src_port)),
+        Side::Wan => ((key.dst, key.dst_port), (record.new_dst, record.new_dst_port)),
     };
-    generation == u64::from(settings.forward_generation)
-        || shared.maps.ports.slot(slot_index(0, key.protocol(), port.get())).is_some_and(|slot| {
-            matches!(slot.state(now), SlotState::Held { owner, leased: true }
-                if owner.endpoint() == Endpoint { addr: client.0, port: client.1 })
-        })
+    if generation == u64::from(settings.forward_generation) {
+        return true;
+    }
+    let Some(index) = shared.pool_index(external.0) else { return false };
+    let slot = shared.maps.ports.slot(slot_index(index, key.protocol(), external.1.get()));
+    slot.is_some_and(|slot| {
+        matches!(slot.state(now), SlotState::Held { owner, leased: true }
+            if owner.endpoint() == Endpoint { addr: client.0, port: client.1 })
+    })
 }
 
 /// A session from the half that its internal client's packets use; `None` for the other half.

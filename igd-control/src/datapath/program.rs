@@ -7,6 +7,7 @@ use aya::programs::tc::SchedClassifierLink;
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, tc};
 use aya::{Ebpf, EbpfLoader};
+use nat_common::Protocol;
 use nat_common::maps::{
     self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_WAN,
 };
@@ -44,23 +45,35 @@ pub(super) fn layout_name() -> String {
     format!("{LAYOUT_PREFIX}{LAYOUT_VERSION}")
 }
 
+/// How large the tables are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Most sessions.
+    pub sessions: u32,
+    /// Most external addresses.
+    pub addresses: u32,
+}
+
 /// Loads the program and its maps. With `pin_dir`, maps of this layout that are pinned there are
 /// adopted, and the others are pinned. The flag tells whether sessions were adopted.
 ///
 /// # Errors
 /// When the directory is not on a BPF file system, holds another layout, or the kernel refuses the maps.
-pub fn load(max_sessions: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
+pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
     }
     let level = log_level();
     let folder = pin_dir.map(layout_folder).transpose()?;
     let adopted = folder.as_ref().is_some_and(|folder| folder.join(maps::SESSIONS).exists());
+    let slots = size.addresses.saturating_mul(SLOTS_PER_ADDRESS);
     let mut loader = EbpfLoader::new();
     loader
         .override_global(aya_log::LEVEL, &level, false)
-        .map_max_entries(maps::SESSIONS, max_sessions.saturating_mul(2))
-        .map_max_entries(maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS));
+        .map_max_entries(maps::SESSIONS, size.sessions.saturating_mul(2))
+        .map_max_entries(maps::ENDPOINTS, size.sessions.min(slots))
+        .map_max_entries(maps::PORTS, slots)
+        .map_max_entries(maps::HINTS, Protocol::COUNT * size.addresses);
     if let Some(folder) = &folder {
         for name in PINNED {
             loader.map_pin_path(name, folder.join(name));

@@ -45,12 +45,17 @@ pub struct Timeouts {
 /// Who is who.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    pub external: Ipv4Addr,
+    /// External addresses; port forwards are on the first.
+    pub externals: [Ipv4Addr; 3],
     /// The router's address in each LAN; the first three octets are the LAN's.
     pub routers: [Ipv4Addr; 2],
 }
 
 impl Addresses {
+    pub fn is_external(&self, addr: Ipv4Addr) -> bool {
+        self.externals.contains(&addr)
+    }
+
     pub fn is_internal(&self, addr: Ipv4Addr) -> bool {
         self.routers.iter().any(|router| router.octets()[..3] == addr.octets()[..3])
     }
@@ -120,8 +125,8 @@ impl Reference {
         }
     }
 
-    /// A packet for the router's MAC address comes in. `observed` is the external port that
-    /// the pipeline says its source has, if it has one.
+    /// A packet for the router's MAC address comes in. `observed` is the external
+    /// endpoint that the pipeline says its source has, if it has one.
     ///
     /// # Errors
     /// What the pipeline must not have done.
@@ -129,7 +134,7 @@ impl Reference {
         &mut self,
         side: Side,
         packet: &Packet,
-        observed: Option<u16>,
+        observed: Option<Peer>,
     ) -> Result<Fate, String> {
         let key = Key {
             side,
@@ -148,22 +153,22 @@ impl Reference {
 
     /// Closes a port forward.
     pub fn close_forward(&mut self, protocol: u8, port: u16, client: Peer) {
-        self.ports.close_forward(self.now, protocol, port, client);
+        let external = (self.addresses.externals[0], port);
+        self.ports.close_forward(self.now, protocol, external, client);
         self.forward_generation += 1;
     }
 
     /// Decides whether there will be a session.
     fn plan(&self, key: Key, packet: &Packet) -> Result<Opening, Fate> {
-        let Addresses { external, .. } = self.addresses;
         let mut opening = Opening { key, called: None, lease: None };
         if key.side == Side::Lan {
-            if packet.src == external {
+            if self.addresses.is_external(packet.src) {
                 return Err(Fate::Drop);
             }
             if self.addresses.is_internal(packet.dst) {
                 return Err(Fate::Pass);
             }
-            if packet.dst == external {
+            if self.addresses.is_external(packet.dst) {
                 if key.protocol == protocol::ICMP {
                     return Err(Fate::Pass);
                 }
@@ -174,7 +179,7 @@ impl Reference {
                 return Err(Fate::Drop);
             }
             self.admit(&mut opening)?;
-            if packet.src == external || self.addresses.is_internal(packet.src) {
+            if self.addresses.is_external(packet.src) || self.addresses.is_internal(packet.src) {
                 return Err(Fate::Drop);
             }
         }
@@ -184,9 +189,9 @@ impl Reference {
 
     /// Whether somebody may call an external port by himself.
     fn admit(&self, opening: &mut Opening) -> Result<(), Fate> {
-        let Key { protocol, dst: (_, port), src: (remote, _), .. } = opening.key;
-        let Some(held) = self.ports.held(self.now, protocol, port) else {
-            let routers = protocol == protocol::ICMP || !self.ports.range.contains(port);
+        let Key { protocol, dst: external, src: (remote, _), .. } = opening.key;
+        let Some(held) = self.ports.held(self.now, protocol, external) else {
+            let routers = protocol == protocol::ICMP || !self.ports.range.contains(external.1);
             return Err(if routers { Fate::Pass } else { Fate::Drop });
         };
         opening.called = Some(held.owner);
@@ -206,7 +211,7 @@ impl Reference {
         &mut self,
         opening: &Opening,
         packet: &Packet,
-        observed: Option<u16>,
+        observed: Option<Peer>,
     ) -> Result<(), String> {
         let Key { side, protocol, src, dst } = opening.key;
         let idle = self.idle_time(protocol, &Connection::default());
@@ -214,8 +219,7 @@ impl Reference {
         let bound = opening.lease.is_some() && protocol == protocol::UDP;
         // First of all the opener's own port.
         let opener_seen = if side == Side::Lan {
-            let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
-            (self.addresses.external, port)
+            self.ports.map(self.now, protocol, src, deadline, observed)?
         } else {
             src
         };
@@ -223,9 +227,9 @@ impl Reference {
             deadline = deadline.min(lease);
         }
         if let Some(called) = opening.called
-            && !self.ports.extend(self.now, protocol, dst.1, called, deadline)
+            && !self.ports.extend(self.now, protocol, dst, called, deadline)
         {
-            return Err(format!("port {} is not {called:?}'s any more", dst.1));
+            return Err(format!("{dst:?} is not {called:?}'s any more"));
         }
         let hairpin = side == Side::Lan && opening.called.is_some();
         let opened_outside = side == Side::Wan;

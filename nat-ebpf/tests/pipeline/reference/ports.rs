@@ -41,31 +41,33 @@ impl Port {
     }
 }
 
-/// The ports of all protocols on the one external address.
+/// The ports of all protocols on all external addresses.
 #[derive(Debug)]
 pub struct PortTable {
     pub range: Range,
-    ports: HashMap<(u8, u16), Port>,
-    /// The port that an internal endpoint has, or had last.
-    last: HashMap<(u8, Peer), u16>,
+    ports: HashMap<(u8, Peer), Port>,
+    /// The external endpoint that an internal one has, or had last.
+    last: HashMap<(u8, Peer), Peer>,
+    /// The external address of each client's own mappings.
+    paired: HashMap<Ipv4Addr, Ipv4Addr>,
 }
 
 impl PortTable {
     pub fn new(range: Range) -> Self {
-        Self { range, ports: HashMap::new(), last: HashMap::new() }
+        Self { range, ports: HashMap::new(), last: HashMap::new(), paired: HashMap::new() }
     }
 
-    /// Every port of a protocol that anybody ever had, in order.
-    pub fn known(&self, protocol: u8) -> Vec<u16> {
-        let mut known: Vec<u16> =
+    /// Every external endpoint of a protocol that anybody ever had, in order.
+    pub fn known(&self, protocol: u8) -> Vec<Peer> {
+        let mut known: Vec<Peer> =
             self.ports.keys().filter(|key| key.0 == protocol).map(|key| key.1).collect();
         known.sort_unstable();
         known
     }
 
     /// A port that somebody has now.
-    pub(super) fn held(&self, now: Ticks, protocol: u8, port: u16) -> Option<&Port> {
-        let entry = self.ports.get(&(protocol, port))?;
+    pub(super) fn held(&self, now: Ticks, protocol: u8, external: Peer) -> Option<&Port> {
+        let entry = self.ports.get(&(protocol, external))?;
         (entry.hold > now || entry.is_leased(now)).then_some(entry)
     }
 
@@ -74,14 +76,14 @@ impl PortTable {
         &mut self,
         now: Ticks,
         protocol: u8,
-        port: u16,
+        external: Peer,
         owner: Peer,
         until: Ticks,
     ) -> bool {
-        if self.held(now, protocol, port).is_none_or(|held| held.owner != owner) {
+        if self.held(now, protocol, external).is_none_or(|held| held.owner != owner) {
             return false;
         }
-        let port = self.ports.get_mut(&(protocol, port)).unwrap();
+        let port = self.ports.get_mut(&(protocol, external)).unwrap();
         port.hold = port.hold.max(until);
         true
     }
@@ -94,24 +96,31 @@ impl PortTable {
         protocol: u8,
         endpoint: Peer,
         until: Ticks,
-        observed: Option<u16>,
-    ) -> Result<u16, String> {
+        observed: Option<Peer>,
+    ) -> Result<Peer, String> {
         let last = self.last.get(&(protocol, endpoint)).copied();
-        if let Some(port) = last
-            && self.extend(now, protocol, port, endpoint, until)
+        if let Some(external) = last
+            && self.extend(now, protocol, external, endpoint, until)
         {
-            self.ports.get_mut(&(protocol, port)).unwrap().opened_inside = true;
-            return Ok(port);
+            self.ports.get_mut(&(protocol, external)).unwrap().opened_inside = true;
+            return Ok(external);
         }
         let range = if protocol == protocol::ICMP {
             Range { first: 0, last: u16::MAX }
         } else {
             self.range
         };
-        let is_free = |port| range.contains(port) && self.held(now, protocol, port).is_none();
+        let (addr, port) = observed.ok_or_else(|| format!("{endpoint:?} got no port"))?;
+        // Paired pooling (RFC 4787 REQ-2).
+        let paired = *self.paired.entry(endpoint.0).or_insert(addr);
+        if addr != paired {
+            return Err(format!("{endpoint:?} got the address {addr}, not {paired} as before"));
+        }
+        let is_free =
+            |port| range.contains(port) && self.held(now, protocol, (addr, port)).is_none();
         let own = endpoint.1;
+        let last = last.map(|(_, port)| port);
         let wanted = last.into_iter().chain([own]).find(|port| is_free(*port));
-        let port = observed.ok_or_else(|| format!("{endpoint:?} got no port"))?;
         if let Some(wanted) = wanted
             && port != wanted
         {
@@ -125,9 +134,9 @@ impl PortTable {
         }
         let entry =
             Port { owner: endpoint, hold: until, opened_inside: true, leases: HashMap::new() };
-        self.ports.insert((protocol, port), entry);
-        self.last.insert((protocol, endpoint), port);
-        Ok(port)
+        self.ports.insert((protocol, (addr, port)), entry);
+        self.last.insert((protocol, endpoint), (addr, port));
+        Ok((addr, port))
     }
 
     /// Opens a port forward; `false` when the port is somebody else's.
@@ -135,33 +144,34 @@ impl PortTable {
         &mut self,
         now: Ticks,
         protocol: u8,
-        port: u16,
+        external: Peer,
         client: Peer,
         leases: HashMap<Ipv4Addr, Ticks>,
     ) -> bool {
-        let held = self.held(now, protocol, port);
+        let held = self.held(now, protocol, external);
         if held.is_some_and(|held| held.owner != client) {
             return false;
         }
         let (hold, opened_inside) = held.map_or((0, false), |held| (held.hold, held.opened_inside));
-        self.ports.insert((protocol, port), Port { owner: client, hold, opened_inside, leases });
+        self.ports
+            .insert((protocol, external), Port { owner: client, hold, opened_inside, leases });
         let leads = self.last.get(&(protocol, client)).is_some_and(|last| {
             self.held(now, protocol, *last)
                 .is_some_and(|held| held.owner == client && held.is_leased(now))
         });
         if !leads {
-            self.last.insert((protocol, client), port);
+            self.last.insert((protocol, client), external);
         }
         true
     }
 
     /// Closes a port forward, if it is still the client's.
-    pub(super) fn close_forward(&mut self, now: Ticks, protocol: u8, port: u16, client: Peer) {
+    pub(super) fn close_forward(&mut self, now: Ticks, protocol: u8, external: Peer, client: Peer) {
         if self
-            .held(now, protocol, port)
+            .held(now, protocol, external)
             .is_some_and(|held| held.owner == client && held.is_leased(now))
         {
-            self.ports.get_mut(&(protocol, port)).unwrap().leases.clear();
+            self.ports.get_mut(&(protocol, external)).unwrap().leases.clear();
         }
     }
 }

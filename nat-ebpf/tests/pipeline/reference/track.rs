@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 /// An external port that a session needs, whose it must be, and who calls there.
 #[derive(Clone, Copy)]
 struct Need {
-    port: u16,
+    external: Peer,
     owner: Peer,
     remote: Ipv4Addr,
 }
@@ -16,8 +16,8 @@ impl Half {
     /// What the internal client needs whose packets this half translates, or gets them.
     fn need(&self, key: &Key) -> Need {
         match key.side {
-            Side::Lan => Need { port: self.new_src.1, owner: key.src, remote: self.new_dst.0 },
-            Side::Wan => Need { port: key.dst.1, owner: self.new_dst, remote: key.src.0 },
+            Side::Lan => Need { external: self.new_src, owner: key.src, remote: self.new_dst.0 },
+            Side::Wan => Need { external: key.dst, owner: self.new_dst, remote: key.src.0 },
         }
     }
 }
@@ -46,7 +46,7 @@ impl Reference {
             return true;
         }
         let Some(need) = self.need_of_called(key) else { return false };
-        let held = self.ports.held(self.now, key.protocol, need.port);
+        let held = self.ports.held(self.now, key.protocol, need.external);
         let until = held
             .filter(|held| held.owner == need.owner)
             .map_or(0, |held| held.lets_in(need.remote));
@@ -87,15 +87,15 @@ impl Reference {
         let other = self.halves.get(&half.other).copied();
         if half.bound
             && let Some(need) = self.need_of_called(key)
-            && let Some(held) = self.ports.held(self.now, key.protocol, need.port)
+            && let Some(held) = self.ports.held(self.now, key.protocol, need.external)
         {
             deadline = deadline.min(held.lets_in(need.remote));
         }
         let mut needs = vec![half.need(key)];
         needs.extend(other.filter(|_| half.hairpin).map(|other| other.need(&half.other)));
-        let held = needs
-            .iter()
-            .all(|need| self.ports.extend(self.now, key.protocol, need.port, need.owner, deadline));
+        let held = needs.iter().all(|need| {
+            self.ports.extend(self.now, key.protocol, need.external, need.owner, deadline)
+        });
         // Half a session is none, and one whose port is somebody else's neither.
         let whole = held && other.is_some();
         let changed = |half: Half| Half {

@@ -38,6 +38,8 @@ pub(super) struct Maps {
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     hints: Mapped<PortHints>,
+    externals: HashMap<MapData, Bytes<4>, u32>,
+    pool: Array<MapData, Bytes<4>>,
     counters: PerCpuArray<MapData, CounterRecord>,
     /// Slots that may hold something, beside those that sessions and endpoints name.
     used_slots: HashSet<u32>,
@@ -62,14 +64,11 @@ impl Maps {
             links.set(u32::from(index), bytemuck::cast::<_, Bytes<_>>(link), 0)?;
             link_index.insert(ifindex, u32::from(index), 0)?;
         }
-        let mut externals: HashMap<_, Bytes<4>, u32> = take(maps::EXTERNALS)?.try_into()?;
-        externals.insert(EXTERNAL.octets(), 0, 0)?;
-        externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
-        let mut pool: Array<_, Bytes<4>> = take(maps::POOL)?.try_into()?;
-        pool.set(0, EXTERNAL.octets(), 0)?;
         let aya::maps::Map::Array(hints) = take(maps::HINTS)? else { bail!("no array of hints") };
         Ok(Self {
             hints: Mapped::new(hints)?,
+            externals: take(maps::EXTERNALS)?.try_into()?,
+            pool: take(maps::POOL)?.try_into()?,
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
@@ -98,7 +97,8 @@ impl Maps {
         for key in self.remotes.keys().collect::<Result<Vec<_>, _>>()? {
             self.remotes.remove(&key)?;
         }
-        Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
+        self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?;
+        self.set_pool(&[EXTERNAL])
     }
 
     /// The counters, summed over the CPUs.
@@ -196,6 +196,20 @@ impl Maps {
         Ok(())
     }
 
+    /// States the external addresses.
+    pub(super) fn set_pool(&mut self, pool: &[Ipv4Addr]) -> Result<()> {
+        for known in self.externals.keys().collect::<Result<Vec<_>, _>>()? {
+            self.externals.remove(&known)?;
+        }
+        for (index, addr) in (0..).zip(pool) {
+            self.externals.insert(addr.octets(), index, 0)?;
+            self.pool.set(index, addr.octets(), 0)?;
+        }
+        self.externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
+        let len = u16::try_from(pool.len())?;
+        self.change_settings(|settings| settings.pool_len = len)
+    }
+
     /// Lists free ports, as the daemon does.
     pub(super) fn fill_hints(&mut self, protocol: Protocol) -> Result<()> {
         let now = now()?;
@@ -241,11 +255,13 @@ impl Maps {
             let (key, record) = entry?;
             let key: SessionKey = bytemuck::cast(key);
             let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
-            let port = match key.side() {
-                Side::Lan => record.new_src_port,
-                Side::Wan => key.dst_port,
+            let (addr, port) = match key.side() {
+                Side::Lan => (record.new_src, record.new_src_port),
+                Side::Wan => (key.dst, key.dst_port),
             };
-            self.used_slots.insert(slot_index(0, key.protocol(), port.get()));
+            if let Ok(index) = self.externals.get(&addr.octets(), 0) {
+                self.used_slots.insert(slot_index(index, key.protocol(), port.get()));
+            }
         }
         Ok(())
     }

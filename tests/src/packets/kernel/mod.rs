@@ -10,14 +10,15 @@ mod slot;
 
 pub use router::Router;
 
-use super::machine::{Action, Change, Machine, Outcome};
+use super::machine::{Action, Change, MAX_ADDRESSES, Machine, Outcome};
 use super::topology::side;
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
-use nat_common::maps::{ENDPOINTS, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::maps::{ENDPOINTS, HINTS, PORTS, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -66,6 +67,8 @@ impl<'a> KernelMachine<'a> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .map_max_entries(PORTS, MAX_ADDRESSES * SLOTS_PER_ADDRESS)
+            .map_max_entries(HINTS, MAX_ADDRESSES * Protocol::COUNT)
             .load(&object)
             .context("the kernel does not take the XDP program's maps")?;
         for name in [PROGRAM_LAN, PROGRAM_WAN] {
@@ -137,6 +140,7 @@ impl Machine for KernelMachine<'_> {
                 .clone()
                 .filter(|port| Some(*port) != *but)
                 .try_for_each(|port| self.maps.take_port(*protocol, port, *owner, *seconds)),
+            Change::Pool(pool) => self.maps.set_pool(pool),
             Change::FillHints(protocol) => self.maps.fill_hints(*protocol),
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),

@@ -9,6 +9,7 @@ mod limits;
 mod malformed;
 mod mapping;
 mod passing;
+mod pool;
 mod translation;
 
 use super::Row;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Row> {
         icmp_errors::rows(),
         expiry::rows(),
         passing::rows(),
+        pool::rows(),
         limits::rows(),
         malformed::rows(),
     ]

@@ -68,6 +68,12 @@ impl PortHints {
         self.asked.get() != 0
     }
 
+    /// Empties the list.
+    pub fn clear(&self) {
+        self.count.swap(0);
+        self.asked.swap(0);
+    }
+
     /// Lists ports of `range` that are free: if there are more than fit, as many at random, so that
     /// nobody can tell the next one (RFC 6056). `random` gives a number below its argument. Tells how
     /// many are free.

@@ -6,7 +6,7 @@ use crate::packets::topology::{EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use igd_control::datapath::Mapped;
+use igd_control::datapath::{Mapped, PortTable};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::hints::{PortHints, list_index};
 use nat_common::link::Link;
@@ -38,6 +38,8 @@ pub(super) struct Maps {
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     hints: Mapped<PortHints>,
+    /// The port table, in memory as the daemon has it.
+    pub(super) table: PortTable,
     externals: HashMap<MapData, Bytes<4>, u32>,
     pool: Array<MapData, Bytes<4>>,
     counters: PerCpuArray<MapData, CounterRecord>,
@@ -64,15 +66,19 @@ impl Maps {
             links.set(u32::from(index), bytemuck::cast::<_, Bytes<_>>(link), 0)?;
             link_index.insert(ifindex, u32::from(index), 0)?;
         }
+        let ports = take(maps::PORTS)?;
+        let aya::maps::Map::Array(data) = &ports else { bail!("the port table is no array") };
+        let table = PortTable::new(MapData::from_id(data.info()?.id())?)?;
         let aya::maps::Map::Array(hints) = take(maps::HINTS)? else { bail!("no array of hints") };
         Ok(Self {
             hints: Mapped::new(hints)?,
+            table,
             externals: take(maps::EXTERNALS)?.try_into()?,
             pool: take(maps::POOL)?.try_into()?,
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
-            ports: take(maps::PORTS)?.try_into()?,
+            ports: ports.try_into()?,
             settings: take(maps::SETTINGS)?.try_into()?,
             counters: take(maps::COUNTERS)?.try_into()?,
             used_slots: HashSet::new(),
@@ -82,9 +88,7 @@ impl Maps {
     /// Forgets everything but links, addresses and counters.
     pub(super) fn clear(&mut self) -> Result<()> {
         self.find_used_slots()?;
-        for hints in self.hints.slots() {
-            hints.fill(&Settings::DEFAULT.ports, |_| false, |_| 0);
-        }
+        self.hints.slots().iter().for_each(PortHints::clear);
         for slot in std::mem::take(&mut self.used_slots) {
             self.ports.set(slot, Slot::default().to_bytes(), 0)?;
         }
@@ -208,6 +212,15 @@ impl Maps {
         self.externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
         let len = u16::try_from(pool.len())?;
         self.change_settings(|settings| settings.pool_len = len)
+    }
+
+    /// The sessions.
+    pub(super) fn sessions(&self) -> Result<Vec<(SessionKey, SessionRecord)>> {
+        let entries = self.sessions.iter().map(|entry| {
+            let (key, record) = entry?;
+            Ok((bytemuck::cast(key), bytemuck::pod_read_unaligned(&record)))
+        });
+        entries.collect()
     }
 
     /// Lists free ports, as the daemon does.

@@ -5,9 +5,11 @@
 //! deadlines in the maps are brought forward instead.
 
 mod maps;
+mod race;
 mod router;
 mod slot;
 
+pub use race::{Racer, Shared};
 pub use router::Router;
 
 use super::machine::{Action, Change, MAX_ADDRESSES, Machine, Outcome};
@@ -35,6 +37,18 @@ pub struct KernelMachine<'a> {
 /// The environment variable that names the compiled program; `.cargo/config.toml` sets it.
 const OBJECT: &str = "IGD_XDP_OBJECT";
 
+/// The program that `cargo xtask build` has compiled.
+///
+/// # Errors
+/// When there is none.
+pub fn object() -> Result<Vec<u8>> {
+    let path =
+        env::var_os(OBJECT).with_context(|| format!("{OBJECT} is not set: run this by cargo"))?;
+    fs::read(&path).with_context(|| {
+        format!("no compiled XDP program {}: run `cargo xtask build`", path.display())
+    })
+}
+
 /// `BPF_PROG_RUN` takes no frame without an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
@@ -59,17 +73,20 @@ impl<'a> KernelMachine<'a> {
     /// # Errors
     /// When there is none, or the kernel refuses it.
     pub fn load(router: &'a Router) -> Result<Self> {
-        let path = env::var_os(OBJECT)
-            .with_context(|| format!("{OBJECT} is not set: run this by cargo"))?;
-        let object = fs::read(&path).with_context(|| {
-            format!("no compiled XDP program {}: run `cargo xtask build`", path.display())
-        })?;
+        Self::load_object(router, &object()?)
+    }
+
+    /// Loads another program.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn load_object(router: &'a Router, object: &[u8]) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
             .map_max_entries(PORTS, MAX_ADDRESSES * SLOTS_PER_ADDRESS)
             .map_max_entries(HINTS, MAX_ADDRESSES * Protocol::COUNT)
-            .load(&object)
+            .load(object)
             .context("the kernel does not take the XDP program's maps")?;
         for name in [PROGRAM_LAN, PROGRAM_WAN] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;

@@ -61,6 +61,7 @@ pub(super) const STATUS: &[(&str, &str)] = &[
     ("process", "pid"),
     ("uptime (s)", "uptime"),
     ("external address", "external_address"),
+    ("pool", "pool"),
     ("UPnP device", "uuid"),
     ("UPnP served at", "http"),
     ("port mappings", "mappings"),

@@ -22,6 +22,9 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     let Config { nat, upnp, policy, daemon, .. } = config;
     let sessions = (1_024..=16_777_216, "each takes about 240 bytes of kernel memory");
     range("nat.max-sessions", nat.max_sessions, sessions)?;
+    if let Err(error) = super::pool::addresses(&nat.pool) {
+        return violation("nat.pool", error);
+    }
     range("nat.udp-timeout", nat.udp_timeout, (120..=WEEK, "RFC 4787 REQ-5"))?;
     let established = (7_440..=WEEK, "RFC 5382 REQ-5");
     range("nat.tcp-established-timeout", nat.tcp_established_timeout, established)?;

@@ -54,6 +54,16 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "nat",
+        "pool",
+        "[]",
+        "External addresses, up to 256, singly or as ranges: [\"192.0.2.1\", \"192.0.2.4-192.0.2.9\"]. They \
+         must be addresses of the WAN interface; those that are not there at the moment are left out. \
+         Each client has one of them for all that it sends; port mappings are on the first. Empty: the \
+         WAN interface's first address. The number is fixed while maps are pinned; 6 MiB of kernel \
+         memory each.",
+    ),
+    key(
+        "nat",
         "preserve-ports",
         "true",
         "Give a connection its internal port outside too, when that port is free and not among the \

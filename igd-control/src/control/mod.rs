@@ -34,6 +34,8 @@ pub struct Status {
     pub uptime: u64,
     /// The address that remote hosts see; `None` while there is none.
     pub external_address: Option<Ipv4Addr>,
+    /// All external addresses of the pool, that one first.
+    pub pool: Vec<Ipv4Addr>,
     /// Interfaces and how the XDP program is attached to them.
     pub interfaces: Vec<LinkView>,
     /// UUID of the UPnP root device.

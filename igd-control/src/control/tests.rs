@@ -25,6 +25,7 @@ impl Operator for Fake {
             pid: 7,
             uptime: 0,
             external_address: None,
+            pool: Vec::new(),
             interfaces: Vec::new(),
             uuid: String::new(),
             http: Vec::new(),

@@ -29,6 +29,7 @@ impl Operator for Insight {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: now.nanos_from(self.started) / nat_common::time::NANOS_PER_SEC,
+            pool: self.inspector.external_addresses(),
             external_address: self.inspector.external_address(),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),

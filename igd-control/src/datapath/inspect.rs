@@ -2,7 +2,7 @@
 
 use super::{LinkView, SessionView, Shared};
 use anyhow::Result;
-use nat_common::ports::{SlotState, slot_index, wildcard_slot};
+use nat_common::ports::{Endpoint, SlotState, slot_index, wildcard_slot};
 use nat_common::session::{SessionKey, SessionRecord, Side, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -57,6 +57,11 @@ impl Inspector {
         self.shared.maps.max_sessions
     }
 
+    /// The external addresses, that of port forwards first.
+    pub fn external_addresses(&self) -> Vec<std::net::Ipv4Addr> {
+        self.shared.external_addresses()
+    }
+
     /// The external address; `None` while there is none.
     pub fn external_address(&self) -> Option<std::net::Ipv4Addr> {
         self.shared.external_address()
@@ -79,24 +84,26 @@ fn is_live(
         return generation == u64::from(settings.nat_generation);
     }
     // Void after any forward went away, until its next packet finds that its own is still there.
-    let (external, port, client) = match key.side() {
-        Side::Lan => (record.new_src, record.new_src_port, key.src),
-        Side::Wan => (key.dst, key.dst_port, record.new_dst),
-    };
-    // The forward may have moved on to another address.
-    if shared.external_address() != Some(external.into()) {
-        return false;
+    if generation == u64::from(settings.forward_generation) {
+        return true;
     }
-    let leased_to = |index| {
-        shared.maps.ports.slot(index).is_some_and(|slot| {
-            matches!(slot.state(now), SlotState::Held { owner, leased: true }
-                if owner.endpoint().addr == client)
-        })
+    let (external, client) = match key.side() {
+        Side::Lan => ((record.new_src, record.new_src_port), (key.src, key.src_port)),
+        Side::Wan => ((key.dst, key.dst_port), (record.new_dst, record.new_dst_port)),
     };
-    let index = slot_index(0, key.protocol(), port.get());
-    generation == u64::from(settings.forward_generation)
-        || leased_to(index)
-        || leased_to(wildcard_slot(index))
+    let client = Endpoint { addr: client.0, port: client.1 };
+    // The forward may have moved on to another address.
+    let Some(place) = shared.pool_index(external.0) else { return false };
+    let index = slot_index(place, key.protocol(), external.1.get());
+    let state = |index| shared.maps.ports.slot(index).map(|slot| slot.state(now));
+    match state(index) {
+        Some(SlotState::Held { owner, leased }) if owner.endpoint() == client => {
+            leased
+                || matches!(state(wildcard_slot(index)), Some(SlotState::Held { owner, leased: true })
+                    if owner.endpoint().addr == client.addr)
+        }
+        _ => false,
+    }
 }
 
 /// A session from the half that its internal client's packets use; `None` for the other half.

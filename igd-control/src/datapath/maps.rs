@@ -215,6 +215,12 @@ impl Maps {
         for addr in others {
             map.insert(addr.octets(), maps::NOT_IN_POOL, 0)?;
         }
+        // What follows is of a longer pool before; an empty one is not remembered.
+        if let (false, Ok(len)) = (pool.is_empty(), u32::try_from(pool.len()))
+            && len < array.len()
+        {
+            array.set(len, NetAddr::UNSPECIFIED.octets(), 0)?;
+        }
         let wanted = |known: &Bytes<4>| {
             let addr = NetAddr::from_octets(*known);
             pool.contains(&addr) || others.contains(&addr)
@@ -225,22 +231,21 @@ impl Maps {
         Ok(())
     }
 
-    /// The first `len` external addresses of the pool.
+    /// The pool that was stated last, if it was not empty: it is remembered while there is none.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn pool(&self, len: u16) -> Result<Vec<NetAddr>> {
+    pub fn externals(&self) -> Result<Vec<NetAddr>> {
         let map = lock(&self.pool);
-        (0..u32::from(len)).map(|index| Ok(NetAddr::from_octets(map.get(&index, 0)?))).collect()
-    }
-
-    /// The first external address that was ever stated, or the last one that replaced it.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn first_external(&self) -> Result<Option<NetAddr>> {
-        let addr = NetAddr::from_octets(lock(&self.pool).get(&0, 0)?);
-        Ok((!addr.is_unspecified()).then_some(addr))
+        let mut pool = Vec::new();
+        for index in 0..map.len() {
+            let addr = NetAddr::from_octets(map.get(&index, 0)?);
+            if addr.is_unspecified() {
+                break;
+            }
+            pool.push(addr);
+        }
+        Ok(pool)
     }
 
     /// States the links, each at its index.

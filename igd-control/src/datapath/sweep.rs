@@ -69,7 +69,7 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
     let maps = &shared.maps;
     let settings = maps.settings()?;
     let mut swept = Swept::default();
-    let pool = maps.pool(settings.pool_len)?;
+    let pool = maps.externals()?;
     let mut holds = Holds::observe(maps.ports.slots(), &pool, &settings, now());
     let past = BootTime(now().0.saturating_sub(GRACE));
 

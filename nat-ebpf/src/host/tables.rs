@@ -158,7 +158,7 @@ impl HostTables {
                     let slot = slots.get(&slot_index(address, protocol, port));
                     slot.is_none_or(|slot| slot.looks_free(self.clock))
                 };
-                let below = |bound| (u64::from(self.random()) * u64::from(bound) >> 32) as u32;
+                let below = |bound| ((u64::from(self.random()) * u64::from(bound)) >> 32) as u32;
                 let mut hints = self.hints.borrow_mut();
                 let hints = hints.entry(list_index(address, protocol)).or_default();
                 hints.fill(settings.range(protocol), is_free, below)

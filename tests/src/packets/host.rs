@@ -74,6 +74,13 @@ impl Machine for HostMachine {
                     free(tables.take_port(*protocol, port, *owner, *seconds))?;
                 }
             }
+            Change::Pool(pool) => {
+                let external = pool.iter().map(|addr| NetAddr::from(*addr)).collect();
+                tables.set_externals(external, vec![OTHER_EXTERNAL.into()]);
+                if let Some(settings) = &mut tables.settings {
+                    settings.pool_len = u16::try_from(pool.len())?;
+                }
+            }
             Change::FillHints(protocol) => {
                 tables.fill_hints(*protocol);
             }

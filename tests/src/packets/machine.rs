@@ -16,6 +16,9 @@ pub const MAX_ENDPOINTS: u32 = 128;
 /// Contacts that fit.
 pub const MAX_CONTACTS: u32 = 128;
 
+/// External addresses that fit.
+pub const MAX_ADDRESSES: u32 = 3;
+
 /// A change of the NAT's surroundings.
 #[derive(Clone, Debug)]
 pub enum Change {
@@ -33,6 +36,8 @@ pub enum Change {
     TakePort(Protocol, u16, Endpoint, u64),
     /// Somebody has all of these ports but one, for so many seconds.
     TakePorts(Protocol, RangeInclusive<u16>, Option<u16>, Endpoint, u64),
+    /// The external addresses are these.
+    Pool(&'static [Ipv4Addr]),
     /// The daemon lists free ports.
     FillHints(Protocol),
     /// No further session fits.

@@ -6,7 +6,7 @@ use crate::packets::topology::{EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use igd_control::datapath::Mapped;
+use igd_control::datapath::{Mapped, PortTable};
 use nat_common::contact::{ContactKey, ContactRecord};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::FragmentKey;
@@ -46,6 +46,10 @@ pub(super) struct Maps {
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     hints: Mapped<PortHints>,
+    /// The port table, in memory as the daemon has it.
+    pub(super) table: PortTable,
+    externals: HashMap<MapData, Bytes<4>, u32>,
+    pool: Array<MapData, Bytes<4>>,
     counters: PerCpuArray<MapData, CounterRecord>,
     /// Slots that may hold something, beside those that sessions and endpoints name.
     used_slots: HashSet<u32>,
@@ -70,20 +74,21 @@ impl Maps {
             links.set(u32::from(index), bytemuck::cast::<_, Bytes<_>>(link), 0)?;
             link_index.insert(ifindex, u32::from(index), 0)?;
         }
-        let mut externals: HashMap<_, Bytes<4>, u32> = take(maps::EXTERNALS)?.try_into()?;
-        externals.insert(EXTERNAL.octets(), 0, 0)?;
-        externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
-        let mut pool: Array<_, Bytes<4>> = take(maps::POOL)?.try_into()?;
-        pool.set(0, EXTERNAL.octets(), 0)?;
+        let ports = take(maps::PORTS)?;
+        let aya::maps::Map::Array(data) = &ports else { bail!("the port table is no array") };
+        let table = PortTable::new(MapData::from_id(data.info()?.id())?)?;
         let aya::maps::Map::Array(hints) = take(maps::HINTS)? else { bail!("no array of hints") };
         Ok(Self {
             hints: Mapped::new(hints)?,
+            table,
+            externals: take(maps::EXTERNALS)?.try_into()?,
+            pool: take(maps::POOL)?.try_into()?,
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
             fragments: take(maps::FRAGMENTS)?.try_into()?,
             contacts: take(maps::CONTACTS)?.try_into()?,
-            ports: take(maps::PORTS)?.try_into()?,
+            ports: ports.try_into()?,
             settings: take(maps::SETTINGS)?.try_into()?,
             counters: take(maps::COUNTERS)?.try_into()?,
             used_slots: HashSet::new(),
@@ -93,9 +98,7 @@ impl Maps {
     /// Forgets everything but links, addresses and counters.
     pub(super) fn clear(&mut self) -> Result<()> {
         self.find_used_slots()?;
-        for hints in self.hints.slots() {
-            hints.fill(&Settings::DEFAULT.ports, |_| false, |_| 0);
-        }
+        self.hints.slots().iter().for_each(PortHints::clear);
         for slot in std::mem::take(&mut self.used_slots) {
             self.ports.set(slot, Slot::default().to_bytes(), 0)?;
         }
@@ -114,7 +117,8 @@ impl Maps {
         for key in self.contacts.keys().collect::<Result<Vec<_>, _>>()? {
             self.contacts.remove(&key)?;
         }
-        Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
+        self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?;
+        self.set_pool(&[EXTERNAL])
     }
 
     /// The counters, summed over the CPUs.
@@ -222,6 +226,29 @@ impl Maps {
         Ok(())
     }
 
+    /// States the external addresses.
+    pub(super) fn set_pool(&mut self, pool: &[Ipv4Addr]) -> Result<()> {
+        for known in self.externals.keys().collect::<Result<Vec<_>, _>>()? {
+            self.externals.remove(&known)?;
+        }
+        for (index, addr) in (0..).zip(pool) {
+            self.externals.insert(addr.octets(), index, 0)?;
+            self.pool.set(index, addr.octets(), 0)?;
+        }
+        self.externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
+        let len = u16::try_from(pool.len())?;
+        self.change_settings(|settings| settings.pool_len = len)
+    }
+
+    /// The sessions.
+    pub(super) fn sessions(&self) -> Result<Vec<(SessionKey, SessionRecord)>> {
+        let entries = self.sessions.iter().map(|entry| {
+            let (key, record) = entry?;
+            Ok((bytemuck::cast(key), bytemuck::pod_read_unaligned(&record)))
+        });
+        entries.collect()
+    }
+
     /// Lists free ports, as the daemon does.
     pub(super) fn fill_hints(&mut self, protocol: Protocol) -> Result<()> {
         let now = now()?;
@@ -275,11 +302,13 @@ impl Maps {
             let (key, record) = entry?;
             let key: SessionKey = bytemuck::cast(key);
             let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
-            let port = match key.side() {
-                Side::Lan => record.new_src_port,
-                Side::Wan => key.dst_port,
+            let (addr, port) = match key.side() {
+                Side::Lan => (record.new_src, record.new_src_port),
+                Side::Wan => (key.dst, key.dst_port),
             };
-            self.used_slots.insert(slot_index(0, key.protocol(), port.get()));
+            if let Ok(index) = self.externals.get(&addr.octets(), 0) {
+                self.used_slots.insert(slot_index(index, key.protocol(), port.get()));
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod malformed;
 mod mapping;
 mod mss;
 mod passing;
+mod pool;
 mod translation;
 mod wildcard;
 
@@ -44,6 +45,7 @@ pub fn all() -> Vec<Row> {
         mss::rows(),
         passing::rows(),
         fragments::rows(),
+        pool::rows(),
         limits::rows(),
         malformed::rows(),
     ]

@@ -15,6 +15,8 @@ pub const MAX_SESSION_ENTRIES: u32 = 256;
 pub const MAX_ENDPOINTS: u32 = 128;
 /// Contacts that fit.
 pub const MAX_CONTACTS: u32 = 128;
+/// Internal clients that fit.
+pub const MAX_CLIENTS: u32 = 32;
 
 /// A change of the NAT's surroundings.
 #[derive(Clone, Debug)]
@@ -41,6 +43,10 @@ pub enum Change {
     FillEndpoints,
     /// No further contact fits.
     FillContacts,
+    /// No further internal client fits.
+    FillClients,
+    /// The daemon sweeps, as far as clients are concerned.
+    Sweep,
 }
 
 /// What became of a frame.

@@ -4,6 +4,7 @@
 //! [`Router`] is a namespace that has them. The kernel's clock cannot be set: when time is to pass, all
 //! deadlines in the maps are brought forward instead.
 
+mod clients;
 mod maps;
 mod router;
 mod slot;
@@ -17,7 +18,9 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
-use nat_common::maps::{CONTACTS, ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS};
+use nat_common::maps::{
+    CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS,
+};
 use nat_common::session::Side;
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -99,6 +102,8 @@ impl<'a> KernelMachine<'a> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .map_max_entries(CLIENTS, super::machine::MAX_CLIENTS)
+            .map_max_entries(CLIENTS_ENDED, super::machine::MAX_CLIENTS)
             .map_max_entries(CONTACTS, super::machine::MAX_CONTACTS)
             .load(&object)
             .context("the kernel does not take the XDP program's maps")?;
@@ -210,6 +215,8 @@ impl Machine for KernelMachine<'_> {
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),
             Change::FillContacts => self.maps.fill_contacts(),
+            Change::FillClients => self.maps.clients.fill(),
+            Change::Sweep => self.maps.sweep_clients(),
         }
     }
 

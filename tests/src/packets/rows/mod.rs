@@ -1,6 +1,7 @@
 //! The rows, by what they are about.
 
 mod broadcast;
+mod client_limits;
 mod disabled;
 mod egress;
 mod expiry;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Row> {
         passing::rows(),
         fragments::rows(),
         limits::rows(),
+        client_limits::rows(),
         malformed::rows(),
     ]
     .concat()

@@ -5,6 +5,7 @@
 //! has; an entry is believed when the slot that it names belongs to the endpoint. When two CPUs map
 //! one endpoint at the same moment, one of them wins the index, and the other gives its port back.
 
+use crate::limits;
 use crate::tables::{EndpointRequest, InsertError, Tables};
 use crate::verdict::{Step, Verdict, fold};
 use nat_common::hints::list_index;
@@ -57,7 +58,9 @@ impl EndpointRequest {
         {
             return Ok(known);
         }
+        limits::admit_port(tables, settings, self.now, self.endpoint.addr)?;
         let claimed = self.claim(tables, settings, known)?;
+        limits::count_port(tables, settings, self.endpoint.addr, limits::ONE);
         let winner = match index {
             Some(index) => match index.replace(known, claimed) {
                 Ok(()) => return Ok(claimed),
@@ -66,7 +69,7 @@ impl EndpointRequest {
             None => match tables.insert_endpoint(&key, claimed) {
                 Ok(()) => return Ok(claimed),
                 Err(InsertError::Full) => {
-                    self.give_back(tables, claimed);
+                    self.give_back(tables, settings, claimed);
                     return Err(Verdict::drop(Counter::DropTableFull));
                 }
                 Err(InsertError::Exists) => match tables.endpoint(&key) {
@@ -76,7 +79,7 @@ impl EndpointRequest {
             },
         };
         // Another CPU has mapped the same endpoint first: its port stands, ours goes back.
-        self.give_back(tables, claimed);
+        self.give_back(tables, settings, claimed);
         tables.count(Counter::ClaimLost, 1);
         self.renew(tables, winner).ok_or(Verdict::drop(Counter::DropInternal))
     }
@@ -91,7 +94,8 @@ impl EndpointRequest {
     }
 
     #[inline(always)]
-    fn give_back<T: Tables>(&self, tables: &T, claimed: u64) {
+    fn give_back<T: Tables>(&self, tables: &T, settings: &Settings, claimed: u64) {
+        limits::count_port(tables, settings, self.endpoint.addr, limits::NOT_ONE);
         let claimed = ExternalEndpoint::unpack(claimed);
         if let Some(slot) = tables.slot(claimed.slot(self.protocol)) {
             slot.release(self.hold);

@@ -93,6 +93,7 @@ fn open<F: Frame, T: Tables>(
     if open::is_spoofed(tables, &opening) {
         return Err(Verdict::drop(Counter::DropSpoofed));
     }
+    unfold(open::limit(tables, &opening, route.is_every_lan()))?;
     let source = match opening.source_request() {
         Some(request) => unfold(tables.external_endpoint(&request))?,
         None => 0,

@@ -244,8 +244,8 @@ impl Update {
         }
         // First the ports, then the session: a live session's port is never free.
         let mut held = self.hold(tables, &base, deadline);
-        if bits & control::HAIRPIN != 0 && !is_query(key) {
-            held &= Base::of(tables, &base.other, &other)
+        if held && bits & control::HAIRPIN != 0 && !is_query(key) {
+            held = Base::of(tables, &base.other, &other)
                 .is_some_and(|theirs| self.hold(tables, &theirs, deadline));
         }
         if held {

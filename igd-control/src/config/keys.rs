@@ -64,6 +64,28 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "nat",
+        "max-sessions-per-client",
+        "65536",
+        "Most sessions of one LAN client, those from outside to it included, of which a quarter is \
+         for those that it opens itself; 0: no limit (RFC 6888 REQ-4). Ended ones are given back by a sweep, every few seconds. Limits of sessions and ports \
+         hold while a daemon runs, for up to 16384 clients.",
+    ),
+    key(
+        "nat",
+        "max-ports-per-client",
+        "16384",
+        "Most external ports and ping identifiers of one LAN client, port forwards aside; 0: no limit \
+         (RFC 6888 REQ-3).",
+    ),
+    key(
+        "nat",
+        "new-sessions-per-second",
+        "0",
+        "Most sessions that one LAN client may open in a second; 0: no limit. Sessions from outside do \
+         not count.",
+    ),
+    key(
+        "nat",
         "preserve-ports",
         "true",
         "Give a connection its internal port outside too, when that port is free and not among the \

@@ -55,6 +55,12 @@ pub struct Nat {
     pub max_sessions: u32,
     /// The external addresses; empty: the first one of the WAN interface.
     pub pool: Vec<String>,
+    /// Most sessions of one internal client; 0: no limit.
+    pub max_sessions_per_client: u32,
+    /// Most external ports and identifiers of one internal client; 0: no limit.
+    pub max_ports_per_client: u32,
+    /// Most sessions that one internal client may open in a second; 0: no limit.
+    pub new_sessions_per_second: u32,
     /// Keep the internal port outside when it is free.
     pub preserve_ports: bool,
     /// Who may send to a mapped UDP port.
@@ -156,6 +162,9 @@ impl Default for Nat {
         Self {
             max_sessions: 262_144,
             pool: Vec::new(),
+            max_sessions_per_client: 65_536,
+            max_ports_per_client: 16_384,
+            new_sessions_per_second: 0,
             preserve_ports: true,
             filtering_udp: Filtering::default(),
             filtering_tcp: Filtering::default(),
@@ -219,6 +228,9 @@ impl Nat {
             tcp_transitory_timeout: nanos(self.tcp_transitory_timeout),
             preserve_ports: u16::from(self.preserve_ports),
             mss: self.mss_clamp.limit(),
+            max_sessions_per_client: self.max_sessions_per_client,
+            max_ports_per_client: self.max_ports_per_client,
+            new_sessions_per_second: self.new_sessions_per_second,
             ..Settings::DEFAULT
         };
         settings.set_filtering(Protocol::Udp, self.filtering_udp.into());

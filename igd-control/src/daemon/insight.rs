@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use crate::{
     control::{Operator, Status},
-    datapath::{self, Forwards, Inspector, SessionView},
+    datapath::{self, ClientView, Forwards, Inspector, SessionView},
     igd::MappingView,
 };
 use nat_common::{BootTime, Counter};
@@ -46,6 +46,10 @@ impl Operator for Insight {
 
     fn sessions(&self, each: &mut dyn FnMut(SessionView)) -> anyhow::Result<()> {
         self.inspector.sessions(datapath::now(), each)
+    }
+
+    fn clients(&self) -> anyhow::Result<Vec<ClientView>> {
+        self.inspector.clients(datapath::now())
     }
 
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {

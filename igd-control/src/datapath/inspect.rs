@@ -1,11 +1,13 @@
 //! Reading the maps for an operator.
 
-use super::{LinkView, SessionView, Shared};
+use super::clients::Tally;
+use super::{ClientView, LinkView, SessionView, Shared};
 use anyhow::Result;
 use nat_common::ports::{Endpoint, SlotState, slot_index, wildcard_slot};
-use nat_common::session::{SessionKey, SessionRecord, Side, control};
+use nat_common::session::{SessionKey, SessionRecord, Side, charged, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use std::collections::HashSet;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -45,6 +47,43 @@ impl Inspector {
             }
         }
         Ok(())
+    }
+
+    /// The internal clients that have anything, or are remembered; who has most first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clients(&self, now: BootTime) -> Result<Vec<ClientView>> {
+        let maps = &self.shared.maps;
+        let settings = maps.settings()?;
+        let mut tally = Tally::default();
+        let mut chunks = maps.sessions();
+        while let Some(chunk) = chunks.next_chunk()? {
+            for (key, record) in chunk {
+                if is_live(&self.shared, key, record, &settings, now) {
+                    tally.session(charged(key, record.control));
+                }
+            }
+        }
+        tally.ports(maps.ports.slots(), now);
+        let begun = maps.clients.begun()?;
+        let known: HashSet<NetAddr> = tally.clients().chain(begun.keys().copied()).collect();
+        let view = |client: NetAddr| {
+            let live = tally.of(client);
+            let [over_sessions, over_ports, over_rate] =
+                begun.get(&client).map(|record| record.refused).unwrap_or_default();
+            ClientView {
+                address: client.into(),
+                sessions: live.sessions,
+                ports: live.ports,
+                over_sessions,
+                over_ports,
+                over_rate,
+            }
+        };
+        let mut clients: Vec<ClientView> = known.into_iter().map(view).collect();
+        clients.sort_by_key(|client| (std::cmp::Reverse(client.sessions), client.address));
+        Ok(clients)
     }
 
     /// The interfaces.

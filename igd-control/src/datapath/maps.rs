@@ -1,6 +1,7 @@
 //! The maps that the daemon shares with the XDP program, typed.
 
 use super::batch::{self, Chunks};
+use super::clients::Clients;
 use super::contacts::Contacts;
 use super::port_table::{Mapped, PortTable};
 use super::sweep::Walker;
@@ -32,6 +33,8 @@ pub struct Maps {
     pub hints: Mapped<PortHints>,
     /// To whom internal clients have sent.
     pub contacts: Contacts,
+    /// What internal clients have begun, and how much of it has ended.
+    pub clients: Clients,
     sessions: MapData,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
     endpoints_fd: OwnedFd,
@@ -70,6 +73,7 @@ impl Maps {
         Ok(Self {
             ports,
             hints,
+            clients: Clients::new(hash(take(maps::CLIENTS)?)?, hash(take(maps::CLIENTS_ENDED)?)?)?,
             contacts: Contacts::new(hash(take(maps::CONTACTS)?)?)?,
             max_sessions: sessions.info()?.max_entries() / 2,
             sessions,
@@ -269,12 +273,12 @@ impl Maps {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The bytes of a key or value, whose length the caller's types fix.
-fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
+pub(super) fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
     const { assert!(size_of::<T>() == N) };
     bytemuck::cast(*value)
 }

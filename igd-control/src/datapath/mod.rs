@@ -7,6 +7,7 @@
 
 mod batch;
 mod classifiers;
+mod clients;
 mod clock;
 mod contacts;
 mod follow;
@@ -37,7 +38,7 @@ pub(crate) use offload::{Offloads, offloads};
 pub use port_table::{Mapped, PortTable};
 pub use sweep::Swept;
 pub use unload::unload;
-pub use view::{LinkView, SessionView};
+pub use view::{ClientView, LinkView, SessionView};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
@@ -271,7 +272,9 @@ impl DataPath {
         )));
         tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
-        tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared))));
+        // The limits of clients hold from the first sweep on.
+        let swept = sweep::sweep_once(&shared).await;
+        tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared), swept)));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }

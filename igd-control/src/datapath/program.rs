@@ -21,13 +21,15 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 12] = [
+const PINNED: [&str; 14] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
     maps::REMOTES,
     maps::FRAGMENTS,
     maps::CONTACTS,
+    maps::CLIENTS,
+    maps::CLIENTS_ENDED,
     maps::EXTERNALS,
     maps::POOL,
     maps::LINKS,

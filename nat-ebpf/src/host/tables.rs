@@ -8,6 +8,7 @@ use crate::mss;
 use crate::tables::{EndpointRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
+use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
@@ -31,6 +32,8 @@ pub struct Capacity {
     pub endpoints: usize,
     /// Contacts.
     pub contacts: usize,
+    /// Internal clients.
+    pub clients: usize,
 }
 
 /// Maps, clock, random numbers, routes and counters in memory.
@@ -47,15 +50,17 @@ pub struct HostTables {
     ingress: u8,
     clock: BootTime,
     random: Cell<u64>,
-    sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
+    pub(super) sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
-    slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
+    pub(super) slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
     hints: RefCell<HashMap<u32, Rc<PortHints>>>,
     hint_requests: Cell<u64>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
     released: RefCell<Vec<(FragmentKey, bool)>>,
     contacts: RefCell<HashMap<ContactKey, Rc<Contact>>>,
+    pub(super) clients: RefCell<HashMap<NetAddr, Rc<Client>>>,
+    pub(super) ended: RefCell<HashMap<NetAddr, Ended>>,
     counters: RefCell<CounterRecord>,
 }
 
@@ -69,6 +74,7 @@ impl HostTables {
                 sessions: usize::MAX,
                 endpoints: usize::MAX,
                 contacts: usize::MAX,
+                clients: usize::MAX,
             },
             pool: Vec::new(),
             other_externals: Vec::new(),
@@ -84,6 +90,8 @@ impl HostTables {
             fragments: RefCell::default(),
             released: RefCell::default(),
             contacts: RefCell::default(),
+            clients: RefCell::default(),
+            ended: RefCell::default(),
             counters: RefCell::new([0; COUNTERS]),
         }
     }
@@ -181,6 +189,16 @@ impl HostTables {
         }
     }
 
+    /// Fills what room there is for internal clients.
+    pub fn fill_clients(&self) {
+        let mut clients = self.clients.borrow_mut();
+        let free = self.capacity.clients.saturating_sub(clients.len());
+        for number in (0..u32::MAX).take(free) {
+            let addr = NetAddr::from_octets((number & 0x00ff_ffff).to_be_bytes());
+            clients.insert(addr, Rc::default());
+        }
+    }
+
     pub(super) fn set_endpoint(&self, key: EndpointKey, external: u64) {
         self.endpoints.borrow_mut().insert(key, Rc::new(Word64::new(external)));
     }
@@ -215,6 +233,7 @@ impl Tables for HostTables {
     type Hints = Rc<PortHints>;
     type Word = Rc<Word64>;
     type Contact = Rc<Contact>;
+    type Client = Rc<Client>;
 
     fn now(&self) -> BootTime {
         self.clock
@@ -316,6 +335,26 @@ impl Tables for HostTables {
         }
         contacts.insert(*key, Rc::new(contact));
         Ok(())
+    }
+
+    fn client(&self, addr: &NetAddr) -> Option<Rc<Client>> {
+        self.clients.borrow().get(addr).cloned()
+    }
+
+    fn insert_client(&self, addr: &NetAddr) -> Result<(), InsertError> {
+        let mut clients = self.clients.borrow_mut();
+        if clients.contains_key(addr) {
+            return Err(InsertError::Exists);
+        }
+        if clients.len() >= self.capacity.clients {
+            return Err(InsertError::Full);
+        }
+        clients.insert(*addr, Rc::default());
+        Ok(())
+    }
+
+    fn ended(&self, addr: &NetAddr) -> Ended {
+        self.ended.borrow().get(addr).copied().unwrap_or_default()
     }
 
     fn external_index(&self, addr: NetAddr) -> Option<u32> {

@@ -1,7 +1,7 @@
 //! The pipeline in memory.
 
 use super::machine::{
-    Action, Change, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
+    Action, Change, MAX_CLIENTS, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
 };
 use super::topology::{EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
 use anyhow::{Result, anyhow};
@@ -27,6 +27,7 @@ impl Default for HostMachine {
             sessions: MAX_SESSION_ENTRIES as usize,
             endpoints: MAX_ENDPOINTS as usize,
             contacts: MAX_CONTACTS as usize,
+            clients: MAX_CLIENTS as usize,
         };
         Self { tables }
     }
@@ -87,6 +88,8 @@ impl Machine for HostMachine {
             Change::FillSessions => tables.fill_sessions(),
             Change::FillEndpoints => tables.fill_endpoints(),
             Change::FillContacts => tables.fill_contacts(),
+            Change::FillClients => tables.fill_clients(),
+            Change::Sweep => tables.sweep_clients(),
         }
         Ok(())
     }

@@ -15,6 +15,8 @@ pub const MAX_SESSION_ENTRIES: u32 = 256;
 pub const MAX_ENDPOINTS: u32 = 128;
 /// Contacts that fit.
 pub const MAX_CONTACTS: u32 = 128;
+/// Internal clients that fit.
+pub const MAX_CLIENTS: u32 = 32;
 
 /// External addresses that fit.
 pub const MAX_ADDRESSES: u32 = 3;
@@ -46,6 +48,10 @@ pub enum Change {
     FillEndpoints,
     /// No further contact fits.
     FillContacts,
+    /// No further internal client fits.
+    FillClients,
+    /// The daemon sweeps, as far as clients are concerned.
+    Sweep,
 }
 
 /// What became of a frame.

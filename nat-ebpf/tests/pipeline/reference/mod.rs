@@ -4,11 +4,13 @@
 //! Which port a new mapping gets is left to the pipeline, within rules that are checked.
 
 mod filter;
+mod limits;
 mod ports;
 mod tcp;
 mod track;
 
 use filter::{Filter, Pair};
+use limits::Clients;
 use nat_ebpf::host::packet::{Body, Packet, Peer, flags, icmp, protocol};
 pub use ports::Terms;
 use ports::{PortTable, Range};
@@ -17,6 +19,7 @@ use std::net::Ipv4Addr;
 use tcp::Connection;
 
 pub use filter::{Mode, Modes};
+pub use limits::Limits;
 
 /// Sixteenths of a second.
 pub type Ticks = u64;
@@ -110,6 +113,7 @@ pub struct Reference {
     timeouts: Timeouts,
     halves: HashMap<Key, Half>,
     filter: Filter,
+    clients: Clients,
 }
 
 /// What a new session is to be.
@@ -142,7 +146,13 @@ impl Opening {
 }
 
 impl Reference {
-    pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16), modes: Modes) -> Self {
+    pub fn new(
+        addresses: Addresses,
+        timeouts: Timeouts,
+        range: (u16, u16),
+        modes: Modes,
+        limits: Limits,
+    ) -> Self {
         Self {
             now: 0,
             connected: true,
@@ -153,6 +163,7 @@ impl Reference {
             timeouts,
             halves: HashMap::new(),
             filter: Filter::new(modes),
+            clients: Clients::new(limits),
         }
     }
 
@@ -295,6 +306,9 @@ impl Reference {
         let mut sent = packet.clone();
         if side == Side::Lan {
             let deadline = self.now + idle + idle / 16;
+            if !self.may_be_mapped(protocol, src) {
+                return Ok(Fate::Drop);
+            }
             sent.set_source(self.ports.map(self.now, protocol, src, deadline, observed)?);
         }
         if packet.ttl <= 1 {
@@ -313,15 +327,31 @@ impl Reference {
         observed: Option<Peer>,
     ) -> Result<Option<Fate>, String> {
         let Key { side, protocol, src, dst } = opening.key;
+        // First of all: the opener's own port might become the one that is called.
+        if let (Side::Lan, Some(called)) = (side, opening.called)
+            && !opening.is_query()
+        {
+            let moment = self.now + SECOND;
+            if opening.by_wildcard {
+                self.ports.hold_by_wildcard(self.now, protocol, dst, called, moment);
+            } else {
+                self.ports.extend(self.now, protocol, dst, called, moment);
+            }
+        }
+        let charged = match (side, opening.called) {
+            (Side::Wan, Some(called)) => called.0,
+            _ => src.0,
+        };
+        if !self.clients.may_have_a_session(self.now, charged, side == Side::Lan) {
+            return Ok(Some(Fate::Drop));
+        }
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;
         let bound = opening.lease.is_some() && protocol == protocol::UDP;
-        // Before the opener's own port, which might be the one that is called.
-        if let (true, Side::Lan, Some(called)) = (opening.by_wildcard, side, opening.called) {
-            let moment = self.now + SECOND;
-            self.ports.hold_by_wildcard(self.now, protocol, dst, called, moment);
-        }
         let opener_seen = if side == Side::Lan {
+            if !self.may_be_mapped(protocol, src) {
+                return Ok(Some(Fate::Drop));
+            }
             self.ports.map(self.now, protocol, src, deadline, observed)?
         } else {
             src
@@ -386,6 +416,7 @@ impl Reference {
         };
         let answering =
             Half { new_src: dst, new_dst: src, other: opening.key, answering: true, ..half };
+        self.clients.of(charged).sessions += 1;
         self.halves.insert(answer, answering);
         self.halves.insert(opening.key, half);
         Ok(None)

@@ -92,6 +92,22 @@ impl PortTable {
         (entry.hold > now || entry.is_leased(now)).then_some(entry)
     }
 
+    /// Whether an endpoint has an external port.
+    pub(super) fn is_mapped(&self, now: Ticks, protocol: u8, endpoint: Peer) -> bool {
+        let last = self.last.get(&(protocol, endpoint));
+        let held = last.and_then(|port| self.held(now, protocol, *port));
+        held.is_some_and(|held| held.owner == endpoint && !held.is_reserved(now))
+    }
+
+    /// The owners of all ports that they have claimed, sessions hold, and no port forward has.
+    pub(super) fn held_by_sessions(&self, now: Ticks) -> impl Iterator<Item = Peer> {
+        let held = self
+            .ports
+            .values()
+            .filter(move |port| port.hold > now && !port.is_leased(now) && port.opened_inside);
+        held.map(|port| port.owner)
+    }
+
     /// Holds a port for longer, if it is still `owner`'s.
     pub(super) fn extend(
         &mut self,

@@ -36,11 +36,11 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, rules: Rules) -> Self {
-        let Rules { modes } = rules;
+        let Rules { modes, limits } = rules;
         let range = topology::PORTS;
         Self {
             tables: topology::tables(seed, &rules),
-            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes),
+            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes, limits),
             sent: Vec::new(),
             forwards: Vec::new(),
         }
@@ -161,6 +161,11 @@ impl World {
             Event::Connect(connected) => {
                 self.settings(|settings| settings.connected = u16::from(*connected));
                 self.reference.connected = *connected;
+                Ok(())
+            }
+            Event::Sweep => {
+                self.tables.sweep_clients();
+                self.reference.sweep();
                 Ok(())
             }
             Event::VoidSessions => {

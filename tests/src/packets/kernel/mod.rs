@@ -4,6 +4,7 @@
 //! [`Router`] is a namespace that has them. The kernel's clock cannot be set: when time is to pass, all
 //! deadlines in the maps are brought forward instead.
 
+mod clients;
 mod maps;
 mod race;
 mod router;
@@ -20,7 +21,8 @@ use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
 use nat_common::maps::{
-    CONTACTS, ENDPOINTS, HINTS, PORTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_WAN, SESSIONS,
+    CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, HINTS, PORTS, PROGRAM_GUARD, PROGRAM_LAN,
+    PROGRAM_WAN, SESSIONS,
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
@@ -119,6 +121,8 @@ impl<'a> KernelMachine<'a> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .map_max_entries(CLIENTS, super::machine::MAX_CLIENTS)
+            .map_max_entries(CLIENTS_ENDED, super::machine::MAX_CLIENTS)
             .map_max_entries(CONTACTS, super::machine::MAX_CONTACTS)
             .map_max_entries(PORTS, MAX_ADDRESSES * SLOTS_PER_ADDRESS)
             .map_max_entries(HINTS, MAX_ADDRESSES * Protocol::COUNT)
@@ -233,6 +237,8 @@ impl Machine for KernelMachine<'_> {
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),
             Change::FillContacts => self.maps.fill_contacts(),
+            Change::FillClients => self.maps.clients.fill(),
+            Change::Sweep => self.maps.sweep_clients(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The rows, by what they are about.
 
 mod broadcast;
+mod client_limits;
 mod disabled;
 mod egress;
 mod expiry;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Row> {
         fragments::rows(),
         pool::rows(),
         limits::rows(),
+        client_limits::rows(),
         malformed::rows(),
     ]
     .concat()

@@ -94,14 +94,17 @@ impl Clients {
             // The counts first: what has ended of them must not be held against a new beginning.
             let _ = lock(&self.begun).remove(&client.octets());
         }
-        for (client, ended) in &ended {
-            if told.get(client) != Some(ended) {
-                // Without room the client's limits hold less: all that it has ended lives on for them.
-                let _ = lock(&self.ended).insert(client.octets(), bytes::<_, ENDED>(ended), 0);
-            }
-        }
         for client in told.keys().filter(|client| !ended.contains_key(client)) {
             let _ = lock(&self.ended).remove(&client.octets());
+        }
+        let mut full = false;
+        for (client, ended) in &ended {
+            let before = told.get(client);
+            if before != Some(ended) && (before.is_some() || !full) {
+                // Without room the client's limits hold less: all that it has ended lives on for them.
+                let insert = lock(&self.ended).insert(client.octets(), bytes::<_, ENDED>(ended), 0);
+                full |= insert.is_err();
+            }
         }
         Ok(idle.len())
     }

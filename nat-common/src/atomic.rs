@@ -43,7 +43,7 @@ impl Word64 {
         op::and(&self.0, mask)
     }
 
-    /// Adds to it, round at the end; returns the value before.
+    /// Adds to it, modulo 2^64; returns the value before.
     #[inline(always)]
     pub fn add(&self, value: u64) -> u64 {
         op::add(&self.0, value)

@@ -54,10 +54,7 @@ impl PortHints {
             return None;
         }
         let place = self.taken.add(1) % count;
-        match self.ports.get(place as usize) {
-            Some(port) => Some(port.get() as u16),
-            None => None,
-        }
+        self.ports.get(place as usize).map(|port| port.get() as u16)
     }
 
     /// Asks for another list; `false` when that was asked for already.
@@ -69,6 +66,12 @@ impl PortHints {
     /// Whether another list was asked for.
     pub fn is_asked(&self) -> bool {
         self.asked.get() != 0
+    }
+
+    /// Empties the list.
+    pub fn clear(&self) {
+        self.count.swap(0);
+        self.asked.swap(0);
     }
 
     /// Lists ports of `range` that are free: if there are more than fit, as many at random, so that

@@ -8,6 +8,7 @@
 
 pub mod addr;
 pub mod atomic;
+pub mod client;
 pub mod contact;
 pub mod counters;
 pub mod fragments;

@@ -14,6 +14,10 @@ pub const PORTS: &str = "PORTS";
 pub const REMOTES: &str = "REMOTES";
 /// Hash: [`crate::contact::ContactKey`] to [`crate::contact::Contact`].
 pub const CONTACTS: &str = "CONTACTS";
+/// Hash: address of an internal client to [`crate::client::Client`].
+pub const CLIENTS: &str = "CLIENTS";
+/// Hash: address of an internal client to [`crate::client::Ended`].
+pub const CLIENTS_ENDED: &str = "CLIENTS_ENDED";
 /// Hash: external or other own address on the WAN to its index in the pool, or [`NOT_IN_POOL`].
 pub const EXTERNALS: &str = "EXTERNALS";
 /// Array: index in the pool to external address.
@@ -53,6 +57,9 @@ pub const NOT_IN_POOL: u32 = u32::MAX;
 /// Entries of [`CONTACTS`] where all filtering is endpoint-independent and nobody asks for them.
 pub const NO_CONTACTS: u32 = 16;
 
+/// Most internal clients whose limits are kept; others have none.
+pub const MAX_CLIENTS: u32 = 16_384;
+
 /// Most external addresses that a pool can hold.
 pub const MAX_POOL: u32 = 256;
 
@@ -77,6 +84,7 @@ pub const PROGRAM_SWEEP: &str = "sweep_sessions";
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::{Client, Ended};
     use crate::contact::{Contact, ContactKey};
     use crate::session::{EndpointKey, RemoteKey, Session, SessionKey};
     use crate::{link::Link, ports::PortSlot, settings::Settings};
@@ -93,12 +101,17 @@ mod tests {
             size_of::<RemoteKey>(),
             size_of::<ContactKey>(),
             size_of::<Contact>(),
+            size_of::<Client>(),
+            size_of::<Ended>(),
             size_of::<Link>(),
             size_of::<Settings>(),
             size_of::<crate::fragments::FragmentKey>(),
             size_of::<crate::fragments::FragmentEntry>(),
             crate::counters::COUNTERS,
         ];
-        assert_eq!((LAYOUT_VERSION, sizes), (2, [16, 40, 8, 32, 8, 12, 16, 28, 96, 12, 16, 42]));
+        assert_eq!(
+            (LAYOUT_VERSION, sizes),
+            (2, [16, 40, 8, 32, 8, 12, 16, 48, 16, 28, 96, 12, 16, 42])
+        );
     }
 }

@@ -174,6 +174,17 @@ impl SessionRecord {
     }
 }
 
+/// The internal client for which a session counts, told by the half that its packets use; `None` for the
+/// other half. Of two internal clients it is the one that has opened the session.
+#[inline(always)]
+pub const fn charged(key: &SessionKey, control: u64) -> Option<NetAddr> {
+    const CALLED: u64 = control::HAIRPIN | control::TOWARDS_INSIDE;
+    match key.side() {
+        Side::Lan if control & CALLED != CALLED => Some(key.src),
+        _ => None,
+    }
+}
+
 /// Key of the index from internal endpoint to external port (endpoint-independent mapping).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]

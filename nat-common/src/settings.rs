@@ -169,6 +169,22 @@ impl Settings {
         Protocol::ALL.into_iter().any(needs)
     }
 
+    /// Whether some limit holds for each internal client.
+    #[inline(always)]
+    pub const fn has_client_limits(&self) -> bool {
+        self.max_sessions_per_client | self.max_ports_per_client | self.new_sessions_per_second != 0
+    }
+
+    /// How long after a sweep it is believed what of the clients' sessions and ports has ended: longer
+    /// than a daemon with large tables rests between sweeps.
+    pub const SWEEP_HOLDS: u64 = 90 * NANOS_PER_SEC;
+
+    /// Whether the daemon has swept of late.
+    #[inline(always)]
+    pub const fn is_swept(&self, now: BootTime) -> bool {
+        now.0 < self.swept_at.saturating_add(Self::SWEEP_HOLDS) && self.swept_at != 0
+    }
+
     /// Idle time of a session of `protocol`.
     #[inline(always)]
     pub const fn timeout(&self, protocol: Protocol, established: bool) -> u64 {

@@ -1,6 +1,6 @@
 //! What the sweep knows of sessions, whether the kernel walks over them or user space does.
 
-use crate::session::{SessionKey, SessionRecord, Side, control};
+use crate::session::{SessionKey, SessionRecord, Side, charged, control};
 use crate::settings::Settings;
 use crate::time::NANOS_PER_SEC;
 use crate::{BootTime, NetAddr, NetPort, Protocol};
@@ -31,8 +31,11 @@ pub struct Live {
     kind: u8,
 }
 
-/// Kinds of what the kernel's walk tells.
-const SESSION: u8 = 1;
+/// Kinds of what the kernel's walk tells: nothing, a session by the half of the client for which it counts,
+/// or by that of another one, which was called from the LAN.
+const NOTHING: u8 = 0;
+const CHARGED: u8 = 1;
+const CALLED: u8 = 2;
 
 impl Live {
     /// What the walk tells when it has told nothing for a while, so that its reader has its turn.
@@ -42,7 +45,7 @@ impl Live {
         until: 0,
         port: NetPort(0),
         protocol: 0,
-        kind: 0,
+        kind: NOTHING,
     };
 
     /// From a half; `None` for the half of the other direction.
@@ -58,13 +61,18 @@ impl Live {
             until: if until > u32::MAX as u64 { u32::MAX } else { until as u32 },
             port: record.new_src_port,
             protocol: key.protocol() as u8,
-            kind: SESSION,
+            kind: if charged(key, record.control).is_some() { CHARGED } else { CALLED },
         })
     }
 
     /// Whether it is a session, not [`Self::NOTHING`].
     pub const fn is_session(&self) -> bool {
-        self.kind == SESSION
+        self.kind != NOTHING
+    }
+
+    /// The internal client for which the session counts, unless the other half tells it.
+    pub fn charged(&self) -> Option<NetAddr> {
+        (self.kind == CHARGED).then_some(self.client)
     }
 
     /// The protocol.
@@ -121,9 +129,13 @@ mod tests {
         let key = |side, src, dst| SessionKey::new(side, Protocol::Udp, src, dst);
         let live = Live::of(&key(Side::Lan, client, remote), &record).unwrap();
         assert!(live.is_session() && !Live::NOTHING.is_session());
+        assert_eq!(live.charged(), Some(client.0));
         assert_eq!((live.client, live.external), (client.0, record.new_src));
         assert_eq!((live.port.get(), live.until), (5_000, 1_001));
         assert_eq!(live.protocol(), Protocol::Udp);
         assert_eq!(Live::of(&key(Side::Wan, remote, client), &record), None);
+        record.control = control::HAIRPIN | control::TOWARDS_INSIDE;
+        let called = Live::of(&key(Side::Lan, client, remote), &record).unwrap();
+        assert!(called.is_session() && called.charged().is_none());
     }
 }

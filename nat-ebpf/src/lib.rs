@@ -20,6 +20,7 @@ pub mod halves;
 #[cfg(feature = "host")]
 pub mod host;
 pub mod icmp_error;
+pub mod limits;
 pub mod mapping;
 pub mod mss;
 pub mod next_hop;

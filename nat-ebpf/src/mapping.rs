@@ -5,6 +5,7 @@
 //! has; an entry is believed when the slot that it names belongs to the endpoint. When two CPUs map
 //! one endpoint at the same moment, one of them wins the index, and the other gives its port back.
 
+use crate::limits;
 use crate::tables::{EndpointRequest, InsertError, Tables};
 use crate::verdict::{Step, Verdict, fold};
 use nat_common::hints::list_index;
@@ -57,7 +58,9 @@ impl EndpointRequest {
         {
             return Ok(known);
         }
+        limits::admit_port(tables, settings, self.now, self.endpoint.addr)?;
         let claimed = self.claim(tables, settings, known)?;
+        limits::count_port(tables, settings, self.endpoint.addr, limits::ONE);
         let winner = match index {
             Some(index) => match index.replace(known, claimed) {
                 Ok(()) => return Ok(claimed),
@@ -66,7 +69,7 @@ impl EndpointRequest {
             None => match tables.insert_endpoint(&key, claimed) {
                 Ok(()) => return Ok(claimed),
                 Err(InsertError::Full) => {
-                    self.give_back(tables, claimed);
+                    self.give_back(tables, settings, claimed);
                     return Err(Verdict::drop(Counter::DropTableFull));
                 }
                 Err(InsertError::Exists) => match tables.endpoint(&key) {
@@ -76,7 +79,7 @@ impl EndpointRequest {
             },
         };
         // Another CPU has mapped the same endpoint first: its port stands, ours goes back.
-        self.give_back(tables, claimed);
+        self.give_back(tables, settings, claimed);
         tables.count(Counter::ClaimLost, 1);
         self.renew(tables, winner).ok_or(Verdict::drop(Counter::DropInternal))
     }
@@ -91,7 +94,8 @@ impl EndpointRequest {
     }
 
     #[inline(always)]
-    fn give_back<T: Tables>(&self, tables: &T, claimed: u64) {
+    fn give_back<T: Tables>(&self, tables: &T, settings: &Settings, claimed: u64) {
+        limits::count_port(tables, settings, self.endpoint.addr, limits::NOT_ONE);
         let claimed = ExternalEndpoint::unpack(claimed);
         if let Some(slot) = tables.slot(claimed.slot(self.protocol)) {
             slot.release(self.hold);
@@ -105,7 +109,7 @@ impl EndpointRequest {
         let range = settings.range(self.protocol);
         // Paired pooling (RFC 4787 REQ-2): the address follows from the internal client alone.
         let pool_len = u32::from(settings.pool_len);
-        let pool_index = if pool_len > 1 { spread(self.endpoint.addr) % pool_len } else { 0 };
+        let pool_index = pool_index(self.endpoint.addr, pool_len);
         let addr = tables.pool_address(pool_index).ok_or(Verdict::drop(Counter::DropInternal))?;
         let own = self.endpoint.port.get();
         let preserve = settings.preserve_ports == 1;
@@ -189,16 +193,34 @@ fn hint<T: Tables>(tables: &T, list: u32) -> u32 {
     }
 }
 
-/// Spreads internal clients over the pool.
+/// Spreads internal clients over a pool of so many addresses: neighbours in a network evenly.
 #[inline(always)]
-const fn spread(addr: NetAddr) -> u32 {
-    addr.to_be32().wrapping_mul(0x9e37_79b1) >> 8
+pub const fn pool_index(client: NetAddr, pool_len: u32) -> u32 {
+    let hash = u32::from_be_bytes(client.octets()).wrapping_mul(0x9e37_79b1);
+    ((hash as u64 * pool_len as u64) >> 32) as u32
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_clients_of_a_network_are_spread_evenly_over_the_pool() {
+        for network in [[192, 168, 77], [10, 0, 0], [172, 16, 5]] {
+            for pool_len in [1_u32, 2, 3, 4, 5, 7, 8, 16] {
+                let mut clients = vec![0_u32; pool_len as usize];
+                for host in 1..=254 {
+                    let [a, b, c] = network;
+                    let addr = NetAddr::from_octets([a, b, c, host]);
+                    clients[pool_index(addr, pool_len) as usize] += 1;
+                }
+                let share = 254 / pool_len;
+                let even = |count: &u32| (share * 3 / 4..=share * 4 / 3 + 1).contains(count);
+                assert!(clients.iter().all(even), "{network:?}: {clients:?}");
+            }
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,13 +1,15 @@
 //! Opening a session for the first packet of a flow, or saying why there is none.
 //!
-//! It goes in four steps, which the packet's main function calls one after another rather than one
+//! It goes in five steps, which the packet's main function calls one after another rather than one
 //! within the other, because all functions on the way share a stack of 512 bytes: [`plan`] decides
-//! whether there will be a session and where it leads; [`Tables::external_endpoint`] finds the external
-//! port for a packet from the LAN; [`contact`] notes to whom it sends; [`insert`] makes the session.
+//! whether there will be a session and where it leads; [`limit`] asks what its client has already;
+//! [`Tables::external_endpoint`] finds the external port for a packet from the LAN; [`contact`] notes to
+//! whom it sends; [`insert`] makes the session.
 
 use crate::filter::{self, Pair};
 use crate::frame::Frame;
 use crate::halves::{ANSWERING, Halves, OPENING, Peer};
+use crate::limits;
 use crate::mapping;
 use crate::parse::{Flow, tcp};
 use crate::tables::{EndpointRequest, HoldRequest, Tables};
@@ -147,6 +149,28 @@ pub fn is_spoofed<T: Tables>(tables: &T, opening: &Opening<'_>) -> bool {
     tables.link(route.link()).is_some_and(|link| matches!(link.side(), Side::Lan))
 }
 
+/// Asks whether the client for which the session counts may have one more. What goes to every host of
+/// the LANs makes no session, but its sender may need a port. Tells the verdict when it may not, folded,
+/// else 0.
+#[inline(never)]
+pub fn limit<T: Tables>(tables: &T, opening: &Opening<'_>, to_every_lan: bool) -> u64 {
+    let opens = matches!(opening.side, Side::Lan);
+    let client = opening.charged();
+    if to_every_lan {
+        if opens && opening.settings.has_client_limits() {
+            let _ = limits::meet(tables, client);
+        }
+        return 0;
+    }
+    fold(limits::admit(tables, opening.settings, opening.now, client, opens).map(|()| 0))
+}
+
+/// Counts the session for its client, before it is there: a sweep that sees it is to have it counted.
+#[inline(never)]
+fn count<T: Tables>(tables: &T, opening: &Opening<'_>, by: u64) {
+    limits::count_session(tables, opening.settings, opening.charged(), by);
+}
+
 /// Notes to whom a LAN client sends, before there is a session, and also when there will be none: of
 /// two clients that call each other, the second one to do so gets through. Then asks the filtering of
 /// a LAN client that is called from the LAN: it sees the caller by the external endpoint `source`,
@@ -165,11 +189,14 @@ pub fn contact<T: Tables>(tables: &T, opening: &Opening<'_>, source: u64) -> u64
 #[inline(always)]
 pub fn insert<T: Tables>(tables: &T, opening: &mut Opening<'_>, source: u64) -> Step<()> {
     unfold(hold_called(tables, opening, source))?;
+    count(tables, opening, limits::ONE);
     if !insert_half::<ANSWERING, T>(tables, opening, source) {
+        count(tables, opening, limits::NOT_ONE);
         return Err(Verdict::drop(Counter::DropTableFull));
     }
     if !insert_half::<OPENING, T>(tables, opening, source) {
         withdraw(tables, opening, source);
+        count(tables, opening, limits::NOT_ONE);
         return Err(Verdict::drop(Counter::DropTableFull));
     }
     tables.count(Counter::SessionsCreated, 1);
@@ -327,6 +354,15 @@ impl Opening<'_> {
                 self.settings.nat_generation
             },
             deadline: self.deadline(),
+        }
+    }
+
+    /// The internal client for which the session counts.
+    #[inline(always)]
+    fn charged(&self) -> NetAddr {
+        match self.side {
+            Side::Lan => self.flow.src.0,
+            Side::Wan => self.client.addr,
         }
     }
 

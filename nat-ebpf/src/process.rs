@@ -64,10 +64,8 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
             session
         }
         _ => {
-            route = open(frame, tables, settings, now, &ip, &flow, side).map_err(|verdict| {
-                note_if_local(tables, &ip, side, verdict);
-                verdict
-            })?;
+            route = open(frame, tables, settings, now, &ip, &flow, side)
+                .inspect_err(|verdict| note_if_local(tables, &ip, side, *verdict))?;
             tables.session(&key).ok_or(Verdict::drop(Counter::DropInternal))?
         }
     };
@@ -95,6 +93,7 @@ fn open<F: Frame, T: Tables>(
     if open::is_spoofed(tables, &opening) {
         return Err(Verdict::drop(Counter::DropSpoofed));
     }
+    unfold(open::limit(tables, &opening, route.is_every_lan()))?;
     if let Side::Lan = side {
         open::hold_while_calling(tables, &opening, route)?;
     }

@@ -4,6 +4,7 @@ use crate::frame::Frame;
 use crate::verdict::Route;
 use core::ops::Deref;
 use nat_common::atomic::Word64;
+use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
@@ -67,6 +68,8 @@ pub trait Tables {
     type Word: Deref<Target = Word64>;
     /// A contact in its map.
     type Contact: Deref<Target = Contact>;
+    /// An internal client in its map.
+    type Client: Deref<Target = Client>;
 
     /// Now.
     fn now(&self) -> BootTime;
@@ -124,6 +127,16 @@ pub trait Tables {
     /// # Errors
     /// [`InsertError::Full`].
     fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError>;
+
+    /// What an internal client has begun.
+    fn client(&self, addr: &NetAddr) -> Option<Self::Client>;
+    /// Inserts an internal client that has begun nothing.
+    ///
+    /// # Errors
+    /// [`InsertError`].
+    fn insert_client(&self, addr: &NetAddr) -> Result<(), InsertError>;
+    /// How much of what an internal client has begun has ended, as far as the daemon has said.
+    fn ended(&self, addr: &NetAddr) -> Ended;
 
     /// The pool index of an external address; [`nat_common::maps::NOT_IN_POOL`] for the router's
     /// other addresses on the WAN; `None` for everybody else's.

@@ -253,8 +253,8 @@ impl Update {
         }
         // First the ports, then the session: a live session's port is never free.
         let mut held = self.hold(tables, key, session, deadline);
-        if hairpin && !is_query(key) {
-            held &= self.hold(tables, &other_key, &other, deadline);
+        if held && hairpin && !is_query(key) {
+            held = self.hold(tables, &other_key, &other, deadline);
         }
         if held {
             self.write(session, deadline);

@@ -169,7 +169,7 @@ fn a_packet_for_everybody_wakes_hosts_in_every_lan() -> Result<()> {
 fn mac_address(namespace: &Namespace, interface: &str) -> Result<[u8; 6]> {
     let listed = namespace.ip(&["-json", "link", "show", "dev", interface])?;
     let listed: Value = serde_json::from_str(&listed)?;
-    let text = listed[0]["address"].as_str().context("no address")?;
+    let text = listed.pointer("/0/address").and_then(Value::as_str).context("no address")?;
     let octets: Vec<u8> =
         text.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect::<Result<_, _>>()?;
     octets.try_into().ok().context("no MAC address")

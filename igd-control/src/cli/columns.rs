@@ -24,6 +24,16 @@ pub(super) const MAPPINGS: &[Column] = &[
     Column::text("DESCRIPTION", "description"),
 ];
 
+/// `clients`.
+pub(super) const CLIENTS: &[Column] = &[
+    Column::text("CLIENT", "address"),
+    Column::number("SESSIONS", "sessions"),
+    Column::number("PORTS", "ports"),
+    Column::number("OVER SESSIONS", "over_sessions"),
+    Column::number("OVER PORTS", "over_ports"),
+    Column::number("OVER RATE", "over_rate"),
+];
+
 /// `counters`.
 pub(super) const COUNTERS: &[Column] = &[
     Column::text("COUNTER", "name"),
@@ -61,6 +71,7 @@ pub(super) const STATUS: &[(&str, &str)] = &[
     ("process", "pid"),
     ("uptime (s)", "uptime"),
     ("external address", "external_address"),
+    ("pool", "pool"),
     ("UPnP device", "uuid"),
     ("UPnP served at", "http"),
     ("port mappings", "mappings"),

@@ -41,6 +41,8 @@ enum Command {
     Mappings(QueryArgs),
     /// List the sessions of the NAT.
     Sessions(QueryArgs),
+    /// List the internal clients with what each has, and how often a limit refused it more.
+    Clients(QueryArgs),
     /// Show the packet path's counters.
     Counters(QueryArgs),
     /// Take away what a daemon has pinned: translation and sessions end.
@@ -69,7 +71,7 @@ struct RunArgs {
     /// Pin nothing: translation ends with the daemon.
     #[arg(long)]
     no_pin: bool,
-    /// Unix socket for status, mappings, sessions and counters.
+    /// Unix socket for status, mappings, sessions, clients and counters.
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
 }
@@ -154,6 +156,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status(args) => query::status(&args.control_socket, args.json),
         Command::Mappings(args) => query::mappings(&args.control_socket, args.json),
         Command::Sessions(args) => query::sessions(&args.control_socket, args.json),
+        Command::Clients(args) => query::clients(&args.control_socket, args.json),
         Command::Counters(args) => query::counters(&args.control_socket, args.json),
         Command::Unload(args) => unload(&args),
         Command::Config => Ok(io::stdout().write_all(config::default_file().as_bytes())?),

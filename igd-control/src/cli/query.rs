@@ -64,6 +64,14 @@ pub(super) fn sessions(socket: &Path, json: bool) -> anyhow::Result<()> {
     })
 }
 
+/// `igd-control clients`
+pub(super) fn clients(socket: &Path, json: bool) -> anyhow::Result<()> {
+    show(socket, "/clients", json, |answer, out| {
+        let rows: Vec<Row> = serde_json::from_reader(answer)?;
+        Ok(Table::fitting(columns::CLIENTS, &rows).all(out, &rows)?)
+    })
+}
+
 /// `igd-control counters`
 pub(super) fn counters(socket: &Path, json: bool) -> anyhow::Result<()> {
     show(socket, "/counters", json, |answer, out| {

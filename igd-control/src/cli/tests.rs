@@ -1,5 +1,5 @@
 use super::{table::*, *};
-use crate::datapath::SessionView;
+use crate::datapath::{ClientView, SessionView};
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -116,6 +116,22 @@ fn the_session_table_shows_every_member() {
     let fixed = Table::new(columns::SESSIONS);
     let rows = [row];
     assert_eq!(shown(&fixed, &rows), shown(&Table::fitting(columns::SESSIONS, &rows), &rows));
+}
+
+#[test]
+fn the_client_table_shows_every_member() {
+    let client = ClientView {
+        address: Ipv4Addr::LOCALHOST,
+        sessions: 1,
+        ports: 1,
+        over_sessions: 0,
+        over_ports: 0,
+        over_rate: 0,
+    };
+    let row: Row = serde_json::from_value(serde_json::to_value(client).unwrap()).unwrap();
+    let mut members: Vec<_> = columns::CLIENTS.iter().map(|column| column.key).collect();
+    members.sort_unstable();
+    assert_eq!(members, row.keys().collect::<Vec<_>>());
 }
 
 #[test]

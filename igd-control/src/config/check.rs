@@ -1,6 +1,7 @@
 //! The ranges of the values, with the reason that a user is told.
 
 use super::{Config, Interfaces, MssClamp};
+use nat_common::client::MAX_RATE;
 use std::{collections::HashSet, ops::RangeInclusive};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
@@ -22,6 +23,14 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     let Config { nat, upnp, policy, daemon, .. } = config;
     let sessions = (1_024..=16_777_216, "each takes about 240 bytes of kernel memory");
     range("nat.max-sessions", nat.max_sessions, sessions)?;
+    if let Err(error) = super::pool::addresses(&nat.pool) {
+        return violation("nat.pool", error);
+    }
+    let per_client = (0..=16_777_216, "0 is no limit");
+    range("nat.max-sessions-per-client", nat.max_sessions_per_client, per_client.clone())?;
+    range("nat.max-ports-per-client", nat.max_ports_per_client, per_client)?;
+    let rate = (0..=MAX_RATE, "0 is no limit");
+    range("nat.new-sessions-per-second", nat.new_sessions_per_second, rate)?;
     range("nat.udp-timeout", nat.udp_timeout, (120..=WEEK, "RFC 4787 REQ-5"))?;
     let established = (7_440..=WEEK, "RFC 5382 REQ-5");
     range("nat.tcp-established-timeout", nat.tcp_established_timeout, established)?;

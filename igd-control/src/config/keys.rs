@@ -54,6 +54,38 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "nat",
+        "pool",
+        "[]",
+        "External addresses, up to 256, singly or as ranges: [\"192.0.2.1\", \"192.0.2.4-192.0.2.9\"]. They \
+         must be addresses of the WAN interface; those that are not there at the moment are left out. \
+         Each client has one of them for all that it sends; port mappings are on the first. Empty: the \
+         WAN interface's first address. The number is fixed while maps are pinned; 6 MiB of kernel \
+         memory each.",
+    ),
+    key(
+        "nat",
+        "max-sessions-per-client",
+        "65536",
+        "Most sessions of one LAN client, those from outside to it included, of which a quarter is \
+         for those that it opens itself; 0: no limit (RFC 6888 REQ-4). Ended ones are given back by a sweep, every few seconds. Limits of sessions and ports \
+         hold while a daemon runs, for up to 16384 clients.",
+    ),
+    key(
+        "nat",
+        "max-ports-per-client",
+        "16384",
+        "Most external ports and ping identifiers of one LAN client, port forwards aside; 0: no limit \
+         (RFC 6888 REQ-3).",
+    ),
+    key(
+        "nat",
+        "new-sessions-per-second",
+        "0",
+        "Most sessions that one LAN client may open in a second; 0: no limit. Sessions from outside do \
+         not count.",
+    ),
+    key(
+        "nat",
         "preserve-ports",
         "true",
         "Give a connection its internal port outside too, when that port is free and not among the \

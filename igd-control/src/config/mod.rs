@@ -6,6 +6,7 @@
 mod check;
 mod filtering;
 mod keys;
+mod pool;
 
 pub use filtering::Filtering;
 pub use keys::{KEYS, Key, default_file, docs_page};
@@ -13,6 +14,7 @@ pub use keys::{KEYS, Key, default_file, docs_page};
 use crate::{datapath::XdpMode, igd, mapping::Limits};
 use nat_common::{Protocol, settings::Settings, time::NANOS_PER_SEC};
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
@@ -51,6 +53,14 @@ pub struct Interfaces {
 pub struct Nat {
     /// Most sessions at a time.
     pub max_sessions: u32,
+    /// The external addresses; empty: the first one of the WAN interface.
+    pub pool: Vec<String>,
+    /// Most sessions of one internal client; 0: no limit.
+    pub max_sessions_per_client: u32,
+    /// Most external ports and identifiers of one internal client; 0: no limit.
+    pub max_ports_per_client: u32,
+    /// Most sessions that one internal client may open in a second; 0: no limit.
+    pub new_sessions_per_second: u32,
     /// Keep the internal port outside when it is free.
     pub preserve_ports: bool,
     /// Who may send to a mapped UDP port.
@@ -151,6 +161,10 @@ impl Default for Nat {
     fn default() -> Self {
         Self {
             max_sessions: 262_144,
+            pool: Vec::new(),
+            max_sessions_per_client: 65_536,
+            max_ports_per_client: 16_384,
+            new_sessions_per_second: 0,
             preserve_ports: true,
             filtering_udp: Filtering::default(),
             filtering_tcp: Filtering::default(),
@@ -193,6 +207,17 @@ impl Default for Daemon {
 }
 
 impl Nat {
+    /// The external addresses that are named; none: whichever comes first on the WAN interface.
+    pub fn pool(&self) -> Vec<Ipv4Addr> {
+        // Checked when the configuration was read.
+        pool::addresses(&self.pool).unwrap_or_default()
+    }
+
+    /// For how many external addresses the tables are made.
+    pub fn addresses(&self) -> u32 {
+        u32::try_from(self.pool().len()).unwrap_or(u32::MAX).max(1)
+    }
+
     /// What the packet path is told.
     pub fn settings(&self) -> Settings {
         let nanos = |seconds: u32| u64::from(seconds) * NANOS_PER_SEC;
@@ -203,6 +228,9 @@ impl Nat {
             tcp_transitory_timeout: nanos(self.tcp_transitory_timeout),
             preserve_ports: u16::from(self.preserve_ports),
             mss: self.mss_clamp.limit(),
+            max_sessions_per_client: self.max_sessions_per_client,
+            max_ports_per_client: self.max_ports_per_client,
+            new_sessions_per_second: self.new_sessions_per_second,
             ..Settings::DEFAULT
         };
         settings.set_filtering(Protocol::Udp, self.filtering_udp.into());

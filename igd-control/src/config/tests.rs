@@ -129,7 +129,12 @@ fn seconds_reach_the_packet_path_as_nanoseconds() {
     let settings = nat.settings();
     assert_eq!(settings.udp_timeout, 121_000_000_000);
     assert_eq!(settings.preserve_ports, 0);
-    assert_eq!(Nat::default().settings(), Settings::DEFAULT);
+    let limits = Settings {
+        max_sessions_per_client: 65_536,
+        max_ports_per_client: 16_384,
+        ..Settings::DEFAULT
+    };
+    assert_eq!(Nat::default().settings(), limits);
 }
 
 #[test]

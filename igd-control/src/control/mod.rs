@@ -5,6 +5,7 @@
 //! | `/status` | one object, [`Status`] |
 //! | `/mappings` | array of [`MappingView`] |
 //! | `/sessions` | array of [`SessionView`], one to a line, streamed |
+//! | `/clients` | array of [`ClientView`] |
 //! | `/counters` | one object, name to value |
 //!
 //! Errors are `{"error": "..."}` with a status of 400 or above.
@@ -16,7 +17,7 @@ mod sessions;
 pub use server::ControlSocket;
 
 use crate::{
-    datapath::{LinkView, SessionView},
+    datapath::{ClientView, LinkView, SessionView},
     igd::MappingView,
 };
 use nat_common::Counter;
@@ -34,6 +35,8 @@ pub struct Status {
     pub uptime: u64,
     /// The address that remote hosts see; `None` while there is none.
     pub external_address: Option<Ipv4Addr>,
+    /// All external addresses of the pool, that one first.
+    pub pool: Vec<Ipv4Addr>,
     /// Interfaces and how the XDP program is attached to them.
     pub interfaces: Vec<LinkView>,
     /// UUID of the UPnP root device.
@@ -65,6 +68,12 @@ pub trait Operator: Send + Sync + 'static {
     /// # Errors
     /// The map cannot be read.
     fn sessions(&self, each: &mut dyn FnMut(SessionView)) -> anyhow::Result<()>;
+
+    /// Internal clients, and what each has.
+    ///
+    /// # Errors
+    /// The maps cannot be read.
+    fn clients(&self) -> anyhow::Result<Vec<ClientView>>;
 
     /// The packet path's counters, summed over the CPUs.
     ///

@@ -148,6 +148,7 @@ async fn respond<O: Operator, B: Body>(operator: Arc<O>, request: &Request<B>) -
     match request.uri().path() {
         "/status" => blocking(operator, O::status).await,
         "/mappings" => blocking(operator, |operator| Ok(operator.mappings())).await,
+        "/clients" => blocking(operator, O::clients).await,
         "/counters" => blocking(operator, counters).await,
         "/sessions" => answer(StatusCode::OK, StreamBody::new(sessions::stream(operator))),
         path => failure(StatusCode::NOT_FOUND, &format!("nothing is known at {path}")),

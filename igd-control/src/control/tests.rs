@@ -25,6 +25,7 @@ impl Operator for Fake {
             pid: 7,
             uptime: 0,
             external_address: None,
+            pool: Vec::new(),
             interfaces: Vec::new(),
             uuid: String::new(),
             http: Vec::new(),
@@ -55,6 +56,17 @@ impl Operator for Fake {
         Ok(())
     }
 
+    fn clients(&self) -> anyhow::Result<Vec<ClientView>> {
+        Ok(vec![ClientView {
+            address: Ipv4Addr::LOCALHOST,
+            sessions: 2,
+            ports: 1,
+            over_sessions: 0,
+            over_ports: 0,
+            over_rate: 5,
+        }])
+    }
+
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {
         Ok(Counter::ALL.iter().map(|counter| (*counter, 3)).collect())
     }
@@ -81,6 +93,11 @@ async fn questions_are_answered_in_json() {
     let _server = serve(&path, Fake::default());
     assert_eq!(ask(&path, "/status").await.unwrap()["pid"], 7);
     assert_eq!(ask(&path, "/mappings").await.unwrap(), Value::Array(Vec::new()));
+    let clients = ask(&path, "/clients").await.unwrap();
+    assert_eq!(
+        (&clients[0]["address"], &clients[0]["over_rate"]),
+        (&"127.0.0.1".into(), &5.into())
+    );
     let counters = ask(&path, "/counters").await.unwrap();
     assert_eq!(counters.as_object().unwrap().len(), Counter::ALL.len());
     assert_eq!(counters["outbound_packets"], 3);

@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use crate::{
     control::{Operator, Status},
-    datapath::{self, Forwards, Inspector, SessionView},
+    datapath::{self, ClientView, Forwards, Inspector, SessionView},
     igd::MappingView,
 };
 use nat_common::{BootTime, Counter};
@@ -29,6 +29,7 @@ impl Operator for Insight {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: now.nanos_from(self.started) / nat_common::time::NANOS_PER_SEC,
+            pool: self.inspector.external_addresses(),
             external_address: self.inspector.external_address(),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),
@@ -45,6 +46,10 @@ impl Operator for Insight {
 
     fn sessions(&self, each: &mut dyn FnMut(SessionView)) -> anyhow::Result<()> {
         self.inspector.sessions(datapath::now(), each)
+    }
+
+    fn clients(&self) -> anyhow::Result<Vec<ClientView>> {
+        self.inspector.clients(datapath::now())
     }
 
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {

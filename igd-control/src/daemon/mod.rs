@@ -151,6 +151,7 @@ fn data_path_config(config: &Config) -> DataPathConfig {
         wan: config.interfaces.wan.clone(),
         pin_dir: config.daemon.pin_dir().map(Path::to_owned),
         max_sessions: config.nat.max_sessions,
+        pool: config.nat.pool(),
         xdp_mode: config.interfaces.xdp_mode,
         settings: config.nat.settings(),
     }

@@ -2,6 +2,7 @@
 //! records.
 
 use super::network::{Announcements, Network};
+use super::pool::Pool;
 use super::watch::{Change, Watcher};
 use super::{Interface, Shared};
 use anyhow::Result;
@@ -35,37 +36,41 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
     let addresses: Vec<NetAddr> = wan
         .map(|wan| wan.addresses.iter().map(|(addr, _)| NetAddr::from(*addr)).collect())
         .unwrap_or_default();
-    // The map remembers the address across restarts, and while there is none for a moment.
-    let before = shared.maps.first_external()?;
-    let after = addresses.first().copied();
-    let changed = before.is_some() && after.is_some() && before != after;
+    // The map remembers the addresses across restarts, and while there is none for a moment.
+    let before = shared.maps.externals()?;
+    let pool = Pool::new(&shared.configured_pool, &addresses);
+    let changed = pool.voids(&before);
     *shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
+    shared.set_pool(&pool);
 
     if changed {
         // Nothing is translated to an address that is no longer ours.
         shared.maps.change_settings(|settings| settings.connected = 0)?;
-        let before = before.map(|addr| addr.to_string());
-        let after = after.map(|addr| addr.to_string());
+        let (before, after) = (list(&before), list(&pool.external));
         tracing::info!(before, after, "the external address has changed");
         for slot in shared.maps.ports.slots() {
             slot.shorten(slot.hold(), BootTime(0));
         }
     }
-    let (pool, others) = addresses.split_at(addresses.len().min(1));
-    shared.maps.set_externals(pool, others)?;
+    shared.maps.set_externals(&pool.external, &pool.others)?;
     shared.maps.change_settings(|settings| {
         if changed {
             settings.nat_generation = settings.nat_generation.wrapping_add(1);
             settings.forward_generation = settings.forward_generation.wrapping_add(1);
         }
-        settings.pool_len = u16::from(!pool.is_empty());
-        settings.connected = u16::from(!pool.is_empty());
+        settings.pool_len = u16::try_from(pool.external.len()).unwrap_or(u16::MAX);
+        settings.connected = u16::from(!pool.external.is_empty());
         settings.route_generation = next_generation(settings.route_generation);
     })?;
     if changed {
         shared.voided.notify_one();
     }
     Ok(())
+}
+
+/// Addresses for the log.
+pub(super) fn list(addresses: &[NetAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Follows the kernel's announcements for ever. `routes_changed` is told of new ways.

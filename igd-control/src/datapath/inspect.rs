@@ -1,11 +1,13 @@
 //! Reading the maps for an operator.
 
-use super::{LinkView, SessionView, Shared};
+use super::clients::Tally;
+use super::{ClientView, LinkView, SessionView, Shared};
 use anyhow::Result;
-use nat_common::ports::{SlotState, slot_index, wildcard_slot};
-use nat_common::session::{SessionKey, SessionRecord, Side, control};
+use nat_common::ports::{Endpoint, SlotState, slot_index, wildcard_slot};
+use nat_common::session::{SessionKey, SessionRecord, Side, charged, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
+use std::collections::HashSet;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
@@ -47,6 +49,43 @@ impl Inspector {
         Ok(())
     }
 
+    /// The internal clients that have anything, or are remembered; who has most first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn clients(&self, now: BootTime) -> Result<Vec<ClientView>> {
+        let maps = &self.shared.maps;
+        let settings = maps.settings()?;
+        let mut tally = Tally::default();
+        let mut chunks = maps.sessions();
+        while let Some(chunk) = chunks.next_chunk()? {
+            for (key, record) in chunk {
+                if is_live(&self.shared, key, record, &settings, now) {
+                    tally.session(charged(key, record.control));
+                }
+            }
+        }
+        tally.ports(maps.ports.slots(), now);
+        let begun = maps.clients.begun()?;
+        let known: HashSet<NetAddr> = tally.clients().chain(begun.keys().copied()).collect();
+        let view = |client: NetAddr| {
+            let live = tally.of(client);
+            let [over_sessions, over_ports, over_rate] =
+                begun.get(&client).map(|record| record.refused).unwrap_or_default();
+            ClientView {
+                address: client.into(),
+                sessions: live.sessions,
+                ports: live.ports,
+                over_sessions,
+                over_ports,
+                over_rate,
+            }
+        };
+        let mut clients: Vec<ClientView> = known.into_iter().map(view).collect();
+        clients.sort_by_key(|client| (std::cmp::Reverse(client.sessions), client.address));
+        Ok(clients)
+    }
+
     /// The interfaces.
     pub fn links(&self) -> Vec<LinkView> {
         self.shared.links()
@@ -55,6 +94,11 @@ impl Inspector {
     /// Most sessions that fit; an adopted table keeps the size that it was made with.
     pub fn max_sessions(&self) -> u32 {
         self.shared.maps.max_sessions
+    }
+
+    /// The external addresses, that of port forwards first.
+    pub fn external_addresses(&self) -> Vec<std::net::Ipv4Addr> {
+        self.shared.external_addresses()
     }
 
     /// The external address; `None` while there is none.
@@ -79,24 +123,26 @@ fn is_live(
         return generation == u64::from(settings.nat_generation);
     }
     // Void after any forward went away, until its next packet finds that its own is still there.
-    let (external, port, client) = match key.side() {
-        Side::Lan => (record.new_src, record.new_src_port, key.src),
-        Side::Wan => (key.dst, key.dst_port, record.new_dst),
-    };
-    // The forward may have moved on to another address.
-    if shared.external_address() != Some(external.into()) {
-        return false;
+    if generation == u64::from(settings.forward_generation) {
+        return true;
     }
-    let leased_to = |index| {
-        shared.maps.ports.slot(index).is_some_and(|slot| {
-            matches!(slot.state(now), SlotState::Held { owner, leased: true }
-                if owner.endpoint().addr == client)
-        })
+    let (external, client) = match key.side() {
+        Side::Lan => ((record.new_src, record.new_src_port), (key.src, key.src_port)),
+        Side::Wan => ((key.dst, key.dst_port), (record.new_dst, record.new_dst_port)),
     };
-    let index = slot_index(0, key.protocol(), port.get());
-    generation == u64::from(settings.forward_generation)
-        || leased_to(index)
-        || leased_to(wildcard_slot(index))
+    let client = Endpoint { addr: client.0, port: client.1 };
+    // The forward may have moved on to another address.
+    let Some(place) = shared.pool_index(external.0) else { return false };
+    let index = slot_index(place, key.protocol(), external.1.get());
+    let state = |index| shared.maps.ports.slot(index).map(|slot| slot.state(now));
+    match state(index) {
+        Some(SlotState::Held { owner, leased }) if owner.endpoint() == client => {
+            leased
+                || matches!(state(wildcard_slot(index)), Some(SlotState::Held { owner, leased: true })
+                    if owner.endpoint().addr == client.addr)
+        }
+        _ => false,
+    }
 }
 
 /// A session from the half that its internal client's packets use; `None` for the other half.

@@ -1,6 +1,7 @@
 //! The maps that the daemon shares with the XDP program, typed.
 
 use super::batch::{self, Chunks};
+use super::clients::Clients;
 use super::contacts::Contacts;
 use super::port_table::{Mapped, PortTable};
 use super::sweep::Walker;
@@ -33,6 +34,8 @@ pub struct Maps {
     pub hints: Mapped<PortHints>,
     /// To whom internal clients have sent.
     pub contacts: Contacts,
+    /// What internal clients have begun, and how much of it has ended.
+    pub clients: Clients,
     sessions: MapData,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
     endpoints_fd: OwnedFd,
@@ -72,6 +75,7 @@ impl Maps {
         Ok(Self {
             ports,
             hints,
+            clients: Clients::new(hash(take(maps::CLIENTS)?)?, hash(take(maps::CLIENTS_ENDED)?)?)?,
             contacts: Contacts::new(hash(take(maps::CONTACTS)?)?)?,
             max_sessions: sessions.info()?.max_entries() / 2,
             sessions,
@@ -220,6 +224,12 @@ impl Maps {
         for addr in others {
             map.insert(addr.octets(), maps::NOT_IN_POOL, 0)?;
         }
+        // What follows is of a longer pool before; an empty one is not remembered.
+        if let (false, Ok(len)) = (pool.is_empty(), u32::try_from(pool.len()))
+            && len < array.len()
+        {
+            array.set(len, NetAddr::UNSPECIFIED.octets(), 0)?;
+        }
         let wanted = |known: &Bytes<4>| {
             let addr = NetAddr::from_octets(*known);
             pool.contains(&addr) || others.contains(&addr)
@@ -230,22 +240,21 @@ impl Maps {
         Ok(())
     }
 
-    /// The first `len` external addresses of the pool.
+    /// The pool that was stated last, if it was not empty: it is remembered while there is none.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn pool(&self, len: u16) -> Result<Vec<NetAddr>> {
+    pub fn externals(&self) -> Result<Vec<NetAddr>> {
         let map = lock(&self.pool);
-        (0..u32::from(len)).map(|index| Ok(NetAddr::from_octets(map.get(&index, 0)?))).collect()
-    }
-
-    /// The first external address that was ever stated, or the last one that replaced it.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn first_external(&self) -> Result<Option<NetAddr>> {
-        let addr = NetAddr::from_octets(lock(&self.pool).get(&0, 0)?);
-        Ok((!addr.is_unspecified()).then_some(addr))
+        let mut pool = Vec::new();
+        for index in 0..map.len() {
+            let addr = NetAddr::from_octets(map.get(&index, 0)?);
+            if addr.is_unspecified() {
+                break;
+            }
+            pool.push(addr);
+        }
+        Ok(pool)
     }
 
     /// States the links, each at its index.
@@ -283,12 +292,12 @@ const fn tagged_key(link: &Link) -> TaggedKey {
     TaggedKey { device: link.device, tags: link.tags }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The bytes of a key or value, whose length the caller's types fix.
-fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
+pub(super) fn bytes<T: bytemuck::Pod, const N: usize>(value: &T) -> [u8; N] {
     const { assert!(size_of::<T>() == N) };
     bytemuck::cast(*value)
 }

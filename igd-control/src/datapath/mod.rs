@@ -7,6 +7,7 @@
 
 mod batch;
 mod classifiers;
+mod clients;
 mod clock;
 mod contacts;
 mod devices;
@@ -21,6 +22,7 @@ mod neighbours;
 mod network;
 mod offload;
 pub(crate) mod pins;
+mod pool;
 mod port_table;
 mod program;
 mod shelf;
@@ -38,14 +40,16 @@ pub(crate) use offload::{Offloads, offloads};
 pub use port_table::{Mapped, PortTable};
 pub use sweep::Swept;
 pub use unload::unload;
-pub use view::{LinkView, SessionView};
+pub use view::{ClientView, LinkView, SessionView};
 
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use classifiers::{Classifier, Filters};
+use nat_common::NetAddr;
 use nat_common::session::Side;
 use nat_common::settings::Settings;
 use network::{Interface, Network};
+use pool::Pool;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -76,6 +80,8 @@ pub struct DataPathConfig {
     pub pin_dir: Option<PathBuf>,
     /// Most sessions.
     pub max_sessions: u32,
+    /// External addresses; none: the WAN interface's first.
+    pub pool: Vec<Ipv4Addr>,
     /// How XDP programs are attached.
     pub xdp_mode: XdpMode,
     /// What the configuration says; the rest is filled in.
@@ -86,6 +92,9 @@ pub struct DataPathConfig {
 struct Shared {
     maps: maps::Maps,
     interfaces: Mutex<Vec<Option<Interface>>>,
+    /// External addresses that there should be; none: the WAN interface's first.
+    configured_pool: Vec<NetAddr>,
+    pool: Mutex<Pool>,
     /// `None` where the kernel cannot walk over the sessions itself.
     walker: Option<sweep::Walker>,
     /// Told when sessions were made void all at once.
@@ -93,10 +102,29 @@ struct Shared {
 }
 
 impl Shared {
+    /// The external address of port forwards.
     fn external_address(&self) -> Option<Ipv4Addr> {
-        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let wan = interfaces.iter().flatten().find(|interface| interface.side == Side::Wan)?;
-        wan.addresses.first().map(|(addr, _)| *addr)
+        self.external_addresses().first().copied()
+    }
+
+    fn external_addresses(&self) -> Vec<Ipv4Addr> {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.external.iter().map(|addr| Ipv4Addr::from(*addr)).collect()
+    }
+
+    /// The place of an external address in the pool.
+    fn pool_index(&self, addr: NetAddr) -> Option<u32> {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..).zip(&pool.external).find(|(_, external)| **external == addr).map(|(index, _)| index)
+    }
+
+    fn set_pool(&self, pool: &Pool) {
+        let mut current = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.missing != current.missing && !pool.missing.is_empty() {
+            let missing = follow::list(&pool.missing);
+            tracing::warn!(missing, "addresses of the pool that the WAN interface does not have");
+        }
+        pool.clone_into(&mut current);
     }
 
     /// The name of the XDP program on a device.
@@ -173,11 +201,12 @@ impl DataPath {
             );
         }
         let mut filters = Filters::default();
-        let (mut ebpf, adopted) = program::load(
-            config.max_sessions,
-            contacts::wanted(&config.settings, config.max_sessions),
-            config.pin_dir.as_deref(),
-        )?;
+        let size = program::Size {
+            sessions: config.max_sessions,
+            addresses: u32::try_from(config.pool.len())?.max(1),
+            contacts: contacts::wanted(&config.settings, config.max_sessions),
+        };
+        let (mut ebpf, adopted) = program::load(size, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let requests = hints::Requests::take(&mut ebpf)?;
         let maps = maps::Maps::take(&mut ebpf)?;
@@ -190,11 +219,18 @@ impl DataPath {
                 settings.forward_generation = old.forward_generation;
                 settings.route_generation = follow::next_generation(old.route_generation);
                 settings.connected = old.connected;
+                settings.pool_len = old.pool_len;
             }
         })?;
         let walker = maps.walker(&mut ebpf);
-        let shared =
-            Arc::new(Shared { maps, interfaces: Mutex::default(), walker, voided: Notify::new() });
+        let shared = Arc::new(Shared {
+            maps,
+            interfaces: Mutex::default(),
+            configured_pool: config.pool.iter().map(|addr| NetAddr::from(*addr)).collect(),
+            pool: Mutex::default(),
+            walker,
+            voided: Notify::new(),
+        });
         follow::refresh(&shared, &network).await?;
 
         let mut attacher = program::Attacher {
@@ -242,7 +278,9 @@ impl DataPath {
         )));
         tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
-        tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared))));
+        // The limits of clients hold from the first sweep on.
+        let swept = sweep::sweep_once(&shared).await;
+        tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared), swept)));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }

@@ -5,6 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use aya::maps::{MapInfo, MapType};
 use aya::programs::links::{FdLink, PinnedLink};
 use nat_common::maps::{self, PROGRAM_GUARD};
+use nat_common::ports::SLOTS_PER_ADDRESS;
 use nix::net::if_::if_nameindex;
 use std::fs;
 use std::path::Path;
@@ -66,12 +67,12 @@ impl Shape {
 
     /// How `self` fits into the place of `wanted`.
     pub(super) fn fits(self, wanted: Self) -> Fit {
-        // An array's places are named by their number: none may be missing.
+        // An array's places are named by their number, and what lies past the last one is nobody's.
         let arrays = [MapType::Array as u32, MapType::PerCpuArray as u32];
         let array = arrays.contains(&wanted.entries[0]);
         if self.entries != wanted.entries
             || self.flags != wanted.flags
-            || (array && self.capacity < wanted.capacity)
+            || (array && self.capacity != wanted.capacity)
         {
             Fit::Wrong
         } else if self.capacity == wanted.capacity {
@@ -94,9 +95,16 @@ pub(super) fn check_maps<'a>(folder: &Path, wanted: &[(&'a str, Shape)]) -> Resu
         if !pin.exists() {
             continue;
         }
-        match Shape::of_pin(&pin)?.fits(*shape) {
+        let pinned = Shape::of_pin(&pin)?;
+        match pinned.fits(*shape) {
             Fit::Same => {}
             Fit::OtherSize => others.push(*name),
+            Fit::Wrong if *name == maps::PORTS && pinned.capacity != shape.capacity => bail!(
+                "the maps pinned in {} are made for a pool of {} external addresses, not {}",
+                folder.display(),
+                pinned.capacity / SLOTS_PER_ADDRESS,
+                shape.capacity / SLOTS_PER_ADDRESS,
+            ),
             Fit::Wrong => bail!("the map pinned at {} is another one", pin.display()),
         }
     }
@@ -146,7 +154,7 @@ mod tests {
     fn a_map_of_another_size_can_be_taken_over_and_one_of_another_kind_cannot() {
         assert_eq!(HASH.fits(HASH), Fit::Same);
         assert_eq!(Shape { capacity: 1024, ..HASH }.fits(HASH), Fit::OtherSize);
-        assert_eq!(Shape { capacity: 393_216, ..ARRAY }.fits(ARRAY), Fit::OtherSize);
+        assert_eq!(Shape { capacity: 393_216, ..ARRAY }.fits(ARRAY), Fit::Wrong);
         assert_eq!(Shape { capacity: 1024, ..ARRAY }.fits(ARRAY), Fit::Wrong);
         assert_eq!(Shape { entries: [1, 16, 48], ..HASH }.fits(HASH), Fit::Wrong);
         assert_eq!(Shape { flags: 0, ..ARRAY }.fits(ARRAY), Fit::Wrong, "not mappable");

@@ -10,6 +10,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use nat_common::Protocol;
 use nat_common::maps::{
     self, LAYOUT_VERSION, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_NEIGHBOUR, PROGRAM_TRUNK,
     PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN,
@@ -23,13 +24,15 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 14] = [
+const PINNED: [&str; 16] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
     maps::REMOTES,
     maps::FRAGMENTS,
     maps::CONTACTS,
+    maps::CLIENTS,
+    maps::CLIENTS_ENDED,
     maps::EXTERNALS,
     maps::POOL,
     maps::LINKS,
@@ -52,21 +55,35 @@ pub(super) fn layout_name() -> String {
     format!("{LAYOUT_PREFIX}{LAYOUT_VERSION}")
 }
 
+/// How large the tables are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Most sessions.
+    pub sessions: u32,
+    /// Most external addresses.
+    pub addresses: u32,
+    /// Most contacts.
+    pub contacts: u32,
+}
+
 /// Loads the program and its maps. With `pin_dir`, maps of this layout that are pinned there are
 /// adopted, and the others are pinned. The flag tells whether sessions were adopted.
 ///
 /// # Errors
 /// When the directory is not on a BPF file system, holds what cannot be adopted, or the kernel refuses
 /// the maps.
-pub fn load(max_sessions: u32, max_contacts: u32, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
+pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     if OBJECT.is_empty() {
         bail!("this binary was built without the XDP program: build it with `cargo xtask build`");
     }
     let level = log_level();
+    let slots = size.addresses.saturating_mul(SLOTS_PER_ADDRESS);
     let sizes = [
-        (maps::SESSIONS, max_sessions.saturating_mul(2)),
-        (maps::ENDPOINTS, max_sessions.min(SLOTS_PER_ADDRESS)),
-        (maps::CONTACTS, max_contacts),
+        (maps::SESSIONS, size.sessions.saturating_mul(2)),
+        (maps::ENDPOINTS, size.sessions.min(slots)),
+        (maps::CONTACTS, size.contacts),
+        (maps::PORTS, slots),
+        (maps::HINTS, size.addresses.saturating_mul(Protocol::COUNT)),
     ];
     let folder = pin_dir.map(layout_folder).transpose()?;
     if let (Some(pin_dir), Some(folder)) = (pin_dir, &folder) {

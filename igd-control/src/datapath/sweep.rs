@@ -15,6 +15,7 @@ mod holds;
 mod rhythm;
 mod walker;
 
+use super::clients::Tally;
 use super::maps::Maps;
 use super::{Shared, hints, now};
 use anyhow::Result;
@@ -29,7 +30,7 @@ use nat_common::time::NANOS_PER_SEC;
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-pub(super) use rhythm::sweep_regularly;
+pub(super) use rhythm::{sweep_once, sweep_regularly};
 pub(super) use walker::Walker;
 
 /// Entries are left alone for this long after their end, so that a packet that is just reviving one
@@ -49,6 +50,8 @@ pub struct Swept {
     pub ports: usize,
     /// Contacts of internal clients.
     pub contacts: usize,
+    /// Internal clients that have nothing any more.
+    pub clients: usize,
     /// What it has cost, time of a CPU.
     pub cpu: Duration,
 }
@@ -56,7 +59,7 @@ pub struct Swept {
 impl Swept {
     /// Whether anything was given back.
     pub const fn is_something(&self) -> bool {
-        self.sessions + self.endpoints + self.ports + self.contacts > 0
+        self.sessions + self.endpoints + self.ports + self.contacts + self.clients > 0
     }
 }
 
@@ -69,11 +72,15 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
     let maps = &shared.maps;
     let settings = maps.settings()?;
     let mut swept = Swept::default();
-    let pool = maps.pool(settings.pool_len)?;
+    let pool = maps.externals()?;
     let mut holds = Holds::observe(maps.ports.slots(), &pool, &settings, now());
     let past = BootTime(now().0.saturating_sub(GRACE));
 
-    let mut live = |live: &Live| holds.needs(live);
+    let mut tally = Tally::default();
+    let mut live = |live: &Live| {
+        holds.needs(live);
+        tally.session(live.charged());
+    };
     (swept.seen, swept.sessions) = match &shared.walker {
         Some(walker) => {
             let progress = walker.walk(past, &mut live)?;
@@ -101,6 +108,10 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
         swept.endpoints += maps.remove_endpoints(&stale)?;
         stale.clear();
     }
+    let at = now();
+    tally.ports(maps.ports.slots(), at);
+    swept.clients = maps.clients.sweep(&tally, past)?;
+    maps.change_settings(|settings| settings.swept_at = at.0)?;
     swept.contacts = maps.contacts.sweep(past)?;
     hints::refresh(shared, &settings, &held)?;
     swept.cpu = cpu_time().saturating_sub(before);

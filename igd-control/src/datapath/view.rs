@@ -21,6 +21,23 @@ pub struct SessionView {
     pub expires_in: u64,
 }
 
+/// An internal client.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ClientView {
+    /// Its address.
+    pub address: Ipv4Addr,
+    /// Its sessions: those that it has opened, and those by which it was called from outside.
+    pub sessions: u32,
+    /// External ports and identifiers that they hold, leased ones aside.
+    pub ports: u32,
+    /// New flows refused since it is known, because it has as many sessions as it may.
+    pub over_sessions: u64,
+    /// The same for external ports.
+    pub over_ports: u64,
+    /// The same for new sessions in a second.
+    pub over_rate: u64,
+}
+
 /// One interface.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct LinkView {

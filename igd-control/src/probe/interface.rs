@@ -99,6 +99,20 @@ fn wan_address(link: &Link) -> Finding {
     }
 }
 
+/// Whether the WAN interface has the addresses of the pool.
+pub(super) fn pool(link: &Link, pool: &[Ipv4Addr]) -> Option<Finding> {
+    const CHECK: &str = "pool";
+    let has = |addr: &&Ipv4Addr| link.addresses.iter().any(|(own, _)| own == *addr);
+    let missing: Vec<String> =
+        pool.iter().filter(|addr| !has(addr)).map(Ipv4Addr::to_string).collect();
+    let first = missing.first()?;
+    let detail = format!("not on the interface, and left out: {}", missing.join(", "));
+    Some(
+        Finding::warning(CHECK, detail)
+            .mend(format!("ip address add {first}/32 dev {}", link.name)),
+    )
+}
+
 /// Why the Internet cannot reach an address.
 fn unreachable(address: Ipv4Addr) -> Option<&'static str> {
     let [first, second, ..] = address.octets();

@@ -2,7 +2,10 @@
 
 use super::Finding;
 use nat_common::{
+    NetAddr,
+    client::{Client, Ended},
     contact::{Contact, ContactKey},
+    maps::MAX_CLIENTS,
     ports::{PortSlot, SLOTS_PER_ADDRESS},
     session::{EndpointKey, RemoteKey, Session, SessionKey},
 };
@@ -86,7 +89,9 @@ pub(super) fn needed(tables: Tables) -> u64 {
     let remotes = hash::<RemoteKey, u64>(REMOTES);
     let contacts = if contacts { u64::from(max_sessions) } else { 0 };
     let contacts = hash::<ContactKey, Contact>(contacts);
-    sessions + endpoints + remotes + contacts + slots * size_of::<PortSlot>() as u64
+    let clients = hash::<NetAddr, Client>(u64::from(MAX_CLIENTS))
+        + hash::<NetAddr, Ended>(u64::from(MAX_CLIENTS));
+    sessions + endpoints + remotes + contacts + clients + slots * size_of::<PortSlot>() as u64
 }
 
 fn hash<K, V>(entries: u64) -> u64 {

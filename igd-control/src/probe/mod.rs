@@ -27,9 +27,6 @@ use nat_common::session::Side;
 use place::PinDir;
 use settings::Forwarding;
 
-/// External addresses that the port table has room for.
-const ADDRESSES: u32 = 1;
-
 /// All checks. Must run inside tokio.
 pub async fn all(config: &Config) -> Vec<Finding> {
     let mut findings = machine(config).await;
@@ -91,7 +88,7 @@ async fn machine(config: &Config) -> Vec<Finding> {
     let pinned = pin_dir.is_some_and(pins::hold_sessions);
     let tables = Tables {
         max_sessions: config.nat.max_sessions,
-        addresses: ADDRESSES,
+        addresses: config.nat.addresses(),
         contacts: config.nat.settings().needs_contacts(),
     };
     findings.push(Memory::gather(pinned).finding(tables));
@@ -110,7 +107,8 @@ fn interfaces(config: &Config, links: &[Link]) -> Vec<Finding> {
         findings.push(Forwarding::gather(name).finding(name));
     }
     let wan = &config.interfaces.wan;
-    if called(wan).is_some() {
+    if let Some(link) = called(wan) {
+        findings.extend(interface::pool(link, &config.nat.pool()));
         findings.push(settings::judge_reverse_path(wan, settings::reverse_path(wan)));
     }
     let lan: Vec<_> = config.interfaces.lan.iter().filter_map(|name| called(name)).collect();

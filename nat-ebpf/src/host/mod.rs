@@ -5,6 +5,7 @@
 //! every checksum summed up from scratch, and takes frames apart again: it shares nothing with the
 //! pipeline, whose work it judges.
 
+mod clients;
 mod forward;
 mod frame;
 mod network;

@@ -9,6 +9,7 @@ use crate::open;
 use crate::tables::{EndpointRequest, HoldRequest, InsertError};
 use crate::verdict::Route;
 use nat_common::atomic::Word64;
+use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
@@ -32,6 +33,8 @@ pub struct Capacity {
     pub endpoints: usize,
     /// Contacts.
     pub contacts: usize,
+    /// Internal clients.
+    pub clients: usize,
 }
 
 /// Maps, clock, random numbers, routes and counters in memory.
@@ -48,15 +51,17 @@ pub struct HostTables {
     ingress: u8,
     clock: BootTime,
     random: Cell<u64>,
-    sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
+    pub(super) sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
-    slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
+    pub(super) slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
     hints: RefCell<HashMap<u32, Rc<PortHints>>>,
     hint_requests: Cell<u64>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
     released: RefCell<Vec<(FragmentKey, bool)>>,
     contacts: RefCell<HashMap<ContactKey, Rc<Contact>>>,
+    pub(super) clients: RefCell<HashMap<NetAddr, Rc<Client>>>,
+    pub(super) ended: RefCell<HashMap<NetAddr, Ended>>,
     counters: RefCell<CounterRecord>,
 }
 
@@ -70,6 +75,7 @@ impl HostTables {
                 sessions: usize::MAX,
                 endpoints: usize::MAX,
                 contacts: usize::MAX,
+                clients: usize::MAX,
             },
             pool: Vec::new(),
             other_externals: Vec::new(),
@@ -85,6 +91,8 @@ impl HostTables {
             fragments: RefCell::default(),
             released: RefCell::default(),
             contacts: RefCell::default(),
+            clients: RefCell::default(),
+            ended: RefCell::default(),
             counters: RefCell::new([0; COUNTERS]),
         }
     }
@@ -159,7 +167,7 @@ impl HostTables {
                     let slot = slots.get(&slot_index(address, protocol, port));
                     slot.is_none_or(|slot| slot.looks_free(self.clock))
                 };
-                let below = |bound| (u64::from(self.random()) * u64::from(bound) >> 32) as u32;
+                let below = |bound| ((u64::from(self.random()) * u64::from(bound)) >> 32) as u32;
                 let mut hints = self.hints.borrow_mut();
                 let hints = hints.entry(list_index(address, protocol)).or_default();
                 hints.fill(settings.range(protocol), is_free, below)
@@ -179,6 +187,16 @@ impl HostTables {
         for slot in (0..u32::MAX).take(free) {
             let key = ContactKey::new(slot, NetAddr::UNSPECIFIED, NetPort(0));
             contacts.insert(key, Rc::new(Contact::new(0, BootTime(0))));
+        }
+    }
+
+    /// Fills what room there is for internal clients.
+    pub fn fill_clients(&self) {
+        let mut clients = self.clients.borrow_mut();
+        let free = self.capacity.clients.saturating_sub(clients.len());
+        for number in (0..u32::MAX).take(free) {
+            let addr = NetAddr::from_octets((number & 0x00ff_ffff).to_be_bytes());
+            clients.insert(addr, Rc::default());
         }
     }
 
@@ -216,6 +234,7 @@ impl Tables for HostTables {
     type Hints = Rc<PortHints>;
     type Word = Rc<Word64>;
     type Contact = Rc<Contact>;
+    type Client = Rc<Client>;
 
     fn now(&self) -> BootTime {
         self.clock
@@ -317,6 +336,26 @@ impl Tables for HostTables {
         }
         contacts.insert(*key, Rc::new(contact));
         Ok(())
+    }
+
+    fn client(&self, addr: &NetAddr) -> Option<Rc<Client>> {
+        self.clients.borrow().get(addr).cloned()
+    }
+
+    fn insert_client(&self, addr: &NetAddr) -> Result<(), InsertError> {
+        let mut clients = self.clients.borrow_mut();
+        if clients.contains_key(addr) {
+            return Err(InsertError::Exists);
+        }
+        if clients.len() >= self.capacity.clients {
+            return Err(InsertError::Full);
+        }
+        clients.insert(*addr, Rc::default());
+        Ok(())
+    }
+
+    fn ended(&self, addr: &NetAddr) -> Ended {
+        self.ended.borrow().get(addr).copied().unwrap_or_default()
     }
 
     fn external_index(&self, addr: NetAddr) -> Option<u32> {

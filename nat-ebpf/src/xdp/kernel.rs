@@ -16,6 +16,7 @@ use core::ffi::c_void;
 use core::mem::{size_of, size_of_val, zeroed};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
+use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::COUNTERS;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
@@ -86,6 +87,7 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
     type Hints = &'static PortHints;
     type Word = &'static Word64;
     type Contact = &'static Contact;
+    type Client = &'static Client;
 
     #[inline(always)]
     fn now(&self) -> BootTime {
@@ -195,6 +197,24 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
     #[inline(always)]
     fn insert_contact(&self, key: &ContactKey, contact: Contact) -> Result<(), InsertError> {
         maps::CONTACTS.insert(key, &contact, 0).map_err(|_| InsertError::Full)
+    }
+
+    #[inline(always)]
+    fn client(&self, addr: &NetAddr) -> Option<&'static Client> {
+        // SAFETY: see the note on the impl. The sweep may remove an entry while it is held; the worst is
+        // one session counted for another client, until the next sweep.
+        unsafe { maps::CLIENTS.get(addr) }
+    }
+
+    #[inline(always)]
+    fn insert_client(&self, addr: &NetAddr) -> Result<(), InsertError> {
+        insert_client(addr)
+    }
+
+    #[inline(always)]
+    fn ended(&self, addr: &NetAddr) -> Ended {
+        // SAFETY: see the note on the impl.
+        unsafe { maps::CLIENTS_ENDED.get(addr) }.copied().unwrap_or_default()
     }
 
     #[inline(always)]
@@ -386,6 +406,16 @@ extern "C" fn nat_tcp_option(ctx: *mut xdp_md, payload: u64, at: u64) -> u64 {
 
 /// Offset of a TCP header behind the longest IPv4 header, bytes.
 const MOST_HEADERS: usize = ETHERNET + 60;
+
+/// Not inlined: a new entry takes stack, for a moment.
+#[inline(never)]
+fn insert_client(addr: &NetAddr) -> Result<(), InsertError> {
+    match maps::CLIENTS.insert(addr, Client::default(), u64::from(BPF_NOEXIST)) {
+        Ok(()) => Ok(()),
+        Err(EEXIST) => Err(InsertError::Exists),
+        Err(_) => Err(InsertError::Full),
+    }
+}
 
 /// Asks the kernel's forwarding table. Exported, so that the verifier follows its outcomes once, and not
 /// for all that comes after.

@@ -5,12 +5,13 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use nat_common::NetAddr;
 use nat_common::atomic::Word64;
+use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::CounterRecord;
 use nat_common::fragments::{BUDGET_PLACES, FragmentEntry, FragmentKey};
 use nat_common::hints::PortHints;
 use nat_common::link::{Link, MAX_LINKS, TaggedKey};
-use nat_common::maps::{MAX_POOL, NO_CONTACTS};
+use nat_common::maps::{MAX_CLIENTS, MAX_POOL, NO_CONTACTS};
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
 use nat_common::protocol::Protocol;
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -52,6 +53,13 @@ pub(crate) static FRAGMENT_BUDGET: Array<Word64> = Array::with_max_entries(BUDGE
 #[map]
 pub(crate) static CONTACTS: HashMap<ContactKey, Contact> =
     HashMap::with_max_entries(NO_CONTACTS, 0);
+
+#[map]
+pub(crate) static CLIENTS: HashMap<NetAddr, Client> = HashMap::with_max_entries(MAX_CLIENTS, 0);
+
+#[map]
+pub(crate) static CLIENTS_ENDED: HashMap<NetAddr, Ended> =
+    HashMap::with_max_entries(MAX_CLIENTS, 0);
 
 #[map]
 pub(crate) static EXTERNALS: HashMap<NetAddr, u32> = HashMap::with_max_entries(2 * MAX_POOL, 0);

@@ -53,7 +53,7 @@ pub extern "C" fn sweep_sessions(element: *const Element) -> i32 {
     if is_dead(record, settings, BootTime(progress.past)) {
         // SAFETY: not null. On the stack, since helpers take no keys from the kernel's own memory.
         let key = unsafe { key.read() };
-        if maps::SESSIONS.remove(&key).is_ok() {
+        if maps::SESSIONS.remove(key).is_ok() {
             progress.removed += 1;
         }
     } else {

@@ -1,7 +1,7 @@
 //! The pipeline in memory.
 
 use super::machine::{
-    Action, Change, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
+    Action, Change, MAX_CLIENTS, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
 };
 use super::topology::{self, EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
 use anyhow::{Result, anyhow};
@@ -27,6 +27,7 @@ impl Default for HostMachine {
             sessions: MAX_SESSION_ENTRIES as usize,
             endpoints: MAX_ENDPOINTS as usize,
             contacts: MAX_CONTACTS as usize,
+            clients: MAX_CLIENTS as usize,
         };
         Self { tables }
     }
@@ -74,12 +75,21 @@ impl Machine for HostMachine {
                     free(tables.take_port(*protocol, port, *owner, *seconds))?;
                 }
             }
+            Change::Pool(pool) => {
+                let external = pool.iter().map(|addr| NetAddr::from(*addr)).collect();
+                tables.set_externals(external, vec![OTHER_EXTERNAL.into()]);
+                if let Some(settings) = &mut tables.settings {
+                    settings.pool_len = u16::try_from(pool.len())?;
+                }
+            }
             Change::FillHints(protocol) => {
                 tables.fill_hints(*protocol);
             }
             Change::FillSessions => tables.fill_sessions(),
             Change::FillEndpoints => tables.fill_endpoints(),
             Change::FillContacts => tables.fill_contacts(),
+            Change::FillClients => tables.fill_clients(),
+            Change::Sweep => tables.sweep_clients(),
         }
         Ok(())
     }

@@ -15,6 +15,11 @@ pub const MAX_SESSION_ENTRIES: u32 = 256;
 pub const MAX_ENDPOINTS: u32 = 128;
 /// Contacts that fit.
 pub const MAX_CONTACTS: u32 = 128;
+/// Internal clients that fit.
+pub const MAX_CLIENTS: u32 = 32;
+
+/// External addresses that fit.
+pub const MAX_ADDRESSES: u32 = 3;
 
 /// A change of the NAT's surroundings.
 #[derive(Clone, Debug)]
@@ -33,6 +38,8 @@ pub enum Change {
     TakePort(Protocol, u16, Endpoint, u64),
     /// Somebody has all of these ports but one, for so many seconds.
     TakePorts(Protocol, RangeInclusive<u16>, Option<u16>, Endpoint, u64),
+    /// The external addresses are these.
+    Pool(&'static [Ipv4Addr]),
     /// The daemon lists free ports.
     FillHints(Protocol),
     /// No further session fits.
@@ -41,6 +48,10 @@ pub enum Change {
     FillEndpoints,
     /// No further contact fits.
     FillContacts,
+    /// No further internal client fits.
+    FillClients,
+    /// The daemon sweeps, as far as clients are concerned.
+    Sweep,
 }
 
 /// What became of a frame.

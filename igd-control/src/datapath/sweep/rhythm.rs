@@ -16,31 +16,36 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// tables that hardly change are not walked over all the time.
 const PAUSES: u32 = 50;
 
-/// Sweeps for ever.
-pub(in crate::datapath) async fn sweep_regularly(shared: Arc<Shared>) {
-    let mut swept = Swept::default();
+/// Sweeps for ever; `swept` is what the last sweep has done.
+pub(in crate::datapath) async fn sweep_regularly(shared: Arc<Shared>, mut swept: Swept) {
     loop {
         until_due(&shared, pause(swept.cpu)).await;
-        let shared = Arc::clone(&shared);
-        swept = match tokio::task::spawn_blocking(move || sweep(&shared)).await {
-            Ok(Ok(swept)) => swept,
-            Ok(Err(error)) => {
-                tracing::warn!(error = format!("{error:#}"), "cannot sweep");
-                Swept::default()
-            }
-            Err(_) => {
-                tracing::error!("the sweep has failed");
-                Swept::default()
-            }
-        };
-        let Swept { seen, sessions, endpoints, ports, contacts, cpu } = swept;
-        let cpu_us = cpu.as_micros();
-        if swept.is_something() {
-            tracing::debug!(seen, sessions, endpoints, ports, contacts, cpu_us, "swept");
-        } else {
-            tracing::trace!(seen, cpu_us, "nothing to sweep");
-        }
+        swept = sweep_once(&shared).await;
     }
+}
+
+/// Sweeps, and says how that went.
+pub(in crate::datapath) async fn sweep_once(shared: &Arc<Shared>) -> Swept {
+    let shared = Arc::clone(shared);
+    let swept = match tokio::task::spawn_blocking(move || sweep(&shared)).await {
+        Ok(Ok(swept)) => swept,
+        Ok(Err(error)) => {
+            tracing::warn!(error = format!("{error:#}"), "cannot sweep");
+            Swept::default()
+        }
+        Err(_) => {
+            tracing::error!("the sweep has failed");
+            Swept::default()
+        }
+    };
+    let Swept { seen, sessions, endpoints, ports, contacts, clients, cpu } = swept;
+    let cpu_us = cpu.as_micros();
+    if swept.is_something() {
+        tracing::debug!(seen, sessions, endpoints, ports, contacts, clients, cpu_us, "swept");
+    } else {
+        tracing::trace!(seen, cpu_us, "nothing to sweep");
+    }
+    swept
 }
 
 /// Waits for as long as the pause is, but no longer than until something is short: room for sessions,

@@ -31,8 +31,8 @@ impl Modes {
     }
 }
 
-/// Protocol, external port, whom the client has sent to.
-type Place = (u8, u16, Ipv4Addr, u16);
+/// Protocol, external endpoint, whom the client has sent to.
+type Place = (u8, Peer, Ipv4Addr, u16);
 
 /// Until when somebody is one that the holder of a port has sent to.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +53,7 @@ pub(super) struct Filter {
 #[derive(Clone, Copy)]
 pub(super) struct Pair {
     pub(super) protocol: u8,
-    pub(super) port: u16,
+    pub(super) external: Peer,
     pub(super) holder: Peer,
     pub(super) other: Peer,
     pub(super) hairpin: bool,
@@ -66,10 +66,10 @@ impl Filter {
 
     /// Where to look for a contact, if it matters.
     fn place(&self, pair: &Pair) -> Option<Place> {
-        let Pair { protocol, port, other, hairpin, .. } = *pair;
+        let Pair { protocol, external, other, hairpin, .. } = *pair;
         match self.modes.of(protocol) {
-            Mode::Address => Some((protocol, port, other.0, 0)),
-            Mode::Endpoint if hairpin => Some((protocol, port, other.0, other.1)),
+            Mode::Address => Some((protocol, external, other.0, 0)),
+            Mode::Endpoint if hairpin => Some((protocol, external, other.0, other.1)),
             _ => None,
         }
     }
@@ -111,11 +111,11 @@ impl Reference {
         if half.deadline <= self.now {
             return;
         }
-        let (port, holder, other) = match key.side {
-            Side::Lan => (half.new_src.1, key.src, key.dst),
-            Side::Wan => (key.dst.1, half.new_dst, key.src),
+        let (external, holder, other) = match key.side {
+            Side::Lan => (half.new_src, key.src, key.dst),
+            Side::Wan => (key.dst, half.new_dst, key.src),
         };
-        let pair = Pair { protocol: key.protocol, port, holder, other, hairpin: half.hairpin };
+        let pair = Pair { protocol: key.protocol, external, holder, other, hairpin: half.hairpin };
         let opener = if half.hairpin { !half.answering } else { !half.opened_outside };
         let known = self.filter.place(&pair).and_then(|place| self.filter.contacts.get(&place));
         if opener || known.is_some_and(|contact| self.is_contact_of(contact, holder)) {

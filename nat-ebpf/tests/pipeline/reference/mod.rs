@@ -4,11 +4,13 @@
 //! Which port a new mapping gets is left to the pipeline, within rules that are checked.
 
 mod filter;
+mod limits;
 mod ports;
 mod tcp;
 mod track;
 
 use filter::{Filter, Pair};
+use limits::Clients;
 use nat_ebpf::host::packet::{Body, Packet, Peer, flags, icmp, protocol};
 pub use ports::Terms;
 use ports::{PortTable, Range};
@@ -17,6 +19,7 @@ use std::net::Ipv4Addr;
 use tcp::Connection;
 
 pub use filter::{Mode, Modes};
+pub use limits::Limits;
 
 /// Sixteenths of a second.
 pub type Ticks = u64;
@@ -54,12 +57,17 @@ pub struct Timeouts {
 /// Who is who.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    pub external: Ipv4Addr,
+    /// External addresses; port forwards are on the first.
+    pub externals: [Ipv4Addr; 3],
     /// The router's address in each LAN; the first three octets are the LAN's.
     pub routers: [Ipv4Addr; 2],
 }
 
 impl Addresses {
+    pub fn is_external(&self, addr: Ipv4Addr) -> bool {
+        self.externals.contains(&addr)
+    }
+
     pub fn is_internal(&self, addr: Ipv4Addr) -> bool {
         self.routers.iter().any(|router| router.octets()[..3] == addr.octets()[..3])
     }
@@ -105,6 +113,7 @@ pub struct Reference {
     timeouts: Timeouts,
     halves: HashMap<Key, Half>,
     filter: Filter,
+    clients: Clients,
 }
 
 /// What a new session is to be.
@@ -129,14 +138,21 @@ impl Opening {
         self.key.side == Side::Lan && self.key.protocol == protocol::ICMP
     }
 
-    /// The external port that is called.
-    fn called_port(&self) -> u16 {
-        if self.is_query() { self.key.src.1 } else { self.key.dst.1 }
+    /// The external endpoint that is called.
+    fn called_endpoint(&self) -> Peer {
+        let port = if self.is_query() { self.key.src.1 } else { self.key.dst.1 };
+        (self.key.dst.0, port)
     }
 }
 
 impl Reference {
-    pub fn new(addresses: Addresses, timeouts: Timeouts, range: (u16, u16), modes: Modes) -> Self {
+    pub fn new(
+        addresses: Addresses,
+        timeouts: Timeouts,
+        range: (u16, u16),
+        modes: Modes,
+        limits: Limits,
+    ) -> Self {
         Self {
             now: 0,
             connected: true,
@@ -147,11 +163,12 @@ impl Reference {
             timeouts,
             halves: HashMap::new(),
             filter: Filter::new(modes),
+            clients: Clients::new(limits),
         }
     }
 
-    /// A packet for the router's MAC address comes in. `observed` is the external port that
-    /// the pipeline says its source has, if it has one.
+    /// A packet for the router's MAC address comes in. `observed` is the external
+    /// endpoint that the pipeline says its source has, if it has one.
     ///
     /// # Errors
     /// What the pipeline must not have done.
@@ -159,7 +176,7 @@ impl Reference {
         &mut self,
         side: Side,
         packet: &Packet,
-        observed: Option<u16>,
+        observed: Option<Peer>,
     ) -> Result<Fate, String> {
         let key = Key {
             side,
@@ -200,29 +217,29 @@ impl Reference {
 
     /// Closes a port forward.
     pub fn close_forward(&mut self, protocol: u8, port: u16, client: Peer) {
-        self.ports.close_forward(self.now, protocol, port, client);
+        let external = (self.addresses.externals[0], port);
+        self.ports.close_forward(self.now, protocol, external, client);
         self.forward_generation += 1;
     }
 
     /// What becomes of a LAN packet that can have no session.
     fn without_session(&self, packet: &Packet) -> Fate {
-        let Addresses { external, .. } = self.addresses;
-        let stays = packet.dst == external || self.addresses.is_internal(packet.dst);
+        let stays =
+            self.addresses.is_external(packet.dst) || self.addresses.is_internal(packet.dst);
         if stays { Fate::Pass } else { Fate::Drop }
     }
 
     /// Decides whether there will be a session.
     fn plan(&self, key: Key, packet: &Packet) -> Result<Opening, Fate> {
-        let Addresses { external, .. } = self.addresses;
         let mut opening = Opening { key, called: None, lease: None, by_wildcard: false };
         if key.side == Side::Lan {
-            if packet.src == external {
+            if self.addresses.is_external(packet.src) {
                 return Err(Fate::Drop);
             }
             if self.addresses.is_internal(packet.dst) {
                 return Err(Fate::Pass);
             }
-            if packet.dst == external {
+            if self.addresses.is_external(packet.dst) {
                 self.admit(&mut opening)?;
             }
         } else {
@@ -230,7 +247,7 @@ impl Reference {
                 return Err(Fate::Drop);
             }
             self.admit(&mut opening)?;
-            if packet.src == external || self.addresses.is_internal(packet.src) {
+            if self.addresses.is_external(packet.src) || self.addresses.is_internal(packet.src) {
                 return Err(Fate::Drop);
             }
         }
@@ -241,12 +258,13 @@ impl Reference {
     /// Whether somebody may call an external port by himself.
     fn admit(&self, opening: &mut Opening) -> Result<(), Fate> {
         let Key { protocol, src: (remote, _), .. } = opening.key;
-        let port = opening.called_port();
+        let external = opening.called_endpoint();
         if protocol != protocol::ICMP {
-            if port == 0 {
+            if external.1 == 0 {
                 return Err(Fate::Pass);
             }
-            if let Some((client, until)) = self.ports.by_wildcard(self.now, protocol, port, remote)
+            if let Some((client, until)) =
+                self.ports.by_wildcard(self.now, protocol, external, remote)
             {
                 opening.called = Some(client);
                 opening.lease = Some(until);
@@ -254,8 +272,8 @@ impl Reference {
                 return Ok(());
             }
         }
-        let Some(held) = self.ports.held(self.now, protocol, port) else {
-            let routers = protocol == protocol::ICMP || !self.ports.range.contains(port);
+        let Some(held) = self.ports.held(self.now, protocol, external) else {
+            let routers = protocol == protocol::ICMP || !self.ports.range.contains(external.1);
             return Err(if routers { Fate::Pass } else { Fate::Drop });
         };
         // A client that pings with its own identifier pings the router.
@@ -269,7 +287,7 @@ impl Reference {
             if until > self.now { Ok(()) } else { Err(Fate::Drop) }
         } else {
             let Key { side, protocol, src: other, .. } = opening.key;
-            let pair = Pair { protocol, port, holder: held.owner, other, hairpin: false };
+            let pair = Pair { protocol, external, holder: held.owner, other, hairpin: false };
             // Who calls from the LAN is known once he has a port.
             let let_in = side == Side::Lan || self.lets_in(&pair);
             if held.opened_inside && let_in { Ok(()) } else { Err(Fate::Drop) }
@@ -281,15 +299,17 @@ impl Reference {
         &mut self,
         opening: &Opening,
         packet: &Packet,
-        observed: Option<u16>,
+        observed: Option<Peer>,
     ) -> Result<Fate, String> {
         let Key { side, protocol, src, .. } = opening.key;
         let idle = self.idle_time(protocol, &Connection::default());
         let mut sent = packet.clone();
         if side == Side::Lan {
             let deadline = self.now + idle + idle / 16;
-            let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
-            sent.set_source((self.addresses.external, port));
+            if !self.may_be_mapped(protocol, src) {
+                return Ok(Fate::Drop);
+            }
+            sent.set_source(self.ports.map(self.now, protocol, src, deadline, observed)?);
         }
         if packet.ttl <= 1 {
             return Ok(Fate::Drop);
@@ -304,32 +324,48 @@ impl Reference {
         &mut self,
         opening: &Opening,
         packet: &Packet,
-        observed: Option<u16>,
+        observed: Option<Peer>,
     ) -> Result<Option<Fate>, String> {
         let Key { side, protocol, src, dst } = opening.key;
+        // First of all: the opener's own port might become the one that is called.
+        if let (Side::Lan, Some(called)) = (side, opening.called)
+            && !opening.is_query()
+        {
+            let moment = self.now + SECOND;
+            if opening.by_wildcard {
+                self.ports.hold_by_wildcard(self.now, protocol, dst, called, moment);
+            } else {
+                self.ports.extend(self.now, protocol, dst, called, moment);
+            }
+        }
+        let charged = match (side, opening.called) {
+            (Side::Wan, Some(called)) => called.0,
+            _ => src.0,
+        };
+        if !self.clients.may_have_a_session(self.now, charged, side == Side::Lan) {
+            return Ok(Some(Fate::Drop));
+        }
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;
         let bound = opening.lease.is_some() && protocol == protocol::UDP;
-        // Before the opener's own port, which might be the one that is called.
-        if let (true, Side::Lan, Some(called)) = (opening.by_wildcard, side, opening.called) {
-            let moment = self.now + SECOND;
-            self.ports.hold_by_wildcard(self.now, protocol, dst.1, called, moment);
-        }
         let opener_seen = if side == Side::Lan {
-            let port = self.ports.map(self.now, protocol, src, deadline, observed)?;
-            (self.addresses.external, port)
+            if !self.may_be_mapped(protocol, src) {
+                return Ok(Some(Fate::Drop));
+            }
+            self.ports.map(self.now, protocol, src, deadline, observed)?
         } else {
             src
         };
         let hairpin = side == Side::Lan && opening.called.is_some();
         if side == Side::Lan {
-            let port = opener_seen.1;
-            self.meets(&Pair { protocol, port, holder: src, other: dst, hairpin }, deadline);
+            let external = opener_seen;
+            self.meets(&Pair { protocol, external, holder: src, other: dst, hairpin }, deadline);
         }
         let is_query = hairpin && protocol == protocol::ICMP;
         if let (true, Some(holder), None) = (hairpin, opening.called, opening.lease) {
             let other = if is_query { (opener_seen.0, 0) } else { opener_seen };
-            let pair = Pair { protocol, port: opening.called_port(), holder, other, hairpin };
+            let pair =
+                Pair { protocol, external: opening.called_endpoint(), holder, other, hairpin };
             if !self.lets_in(&pair) {
                 return Ok(Some(if is_query { Fate::Pass } else { Fate::Drop }));
             }
@@ -342,15 +378,15 @@ impl Reference {
         }
         let holds = |ports: &mut PortTable, called| {
             if opening.by_wildcard {
-                ports.hold_by_wildcard(self.now, protocol, dst.1, called, deadline)
+                ports.hold_by_wildcard(self.now, protocol, dst, called, deadline)
             } else {
-                ports.extend(self.now, protocol, dst.1, called, deadline)
+                ports.extend(self.now, protocol, dst, called, deadline)
             }
         };
         if let (false, Some(called)) = (is_query, opening.called)
             && !holds(&mut self.ports, called)
         {
-            return Err(format!("port {} is not {called:?}'s any more", dst.1));
+            return Err(format!("{dst:?} is not {called:?}'s any more"));
         }
         let opened_outside = side == Side::Wan;
         let called = match opening.called {
@@ -380,6 +416,7 @@ impl Reference {
         };
         let answering =
             Half { new_src: dst, new_dst: src, other: opening.key, answering: true, ..half };
+        self.clients.of(charged).sessions += 1;
         self.halves.insert(answer, answering);
         self.halves.insert(opening.key, half);
         Ok(None)

@@ -62,32 +62,50 @@ pub struct Terms {
     pub yielding: Ticks,
 }
 
-/// The ports of all protocols on the one external address.
+/// The ports of all protocols on all external addresses.
 #[derive(Debug)]
 pub struct PortTable {
     pub range: Range,
-    ports: HashMap<(u8, u16), Port>,
-    /// The port that an internal endpoint has, or had last.
-    last: HashMap<(u8, Peer), u16>,
+    ports: HashMap<(u8, Peer), Port>,
+    /// The external endpoint that an internal one has, or had last.
+    last: HashMap<(u8, Peer), Peer>,
+    /// The external address of each client's own mappings.
+    paired: HashMap<Ipv4Addr, Ipv4Addr>,
 }
 
 impl PortTable {
     pub fn new(range: Range) -> Self {
-        Self { range, ports: HashMap::new(), last: HashMap::new() }
+        Self { range, ports: HashMap::new(), last: HashMap::new(), paired: HashMap::new() }
     }
 
-    /// Every port of a protocol that anybody ever had, in order.
-    pub fn known(&self, protocol: u8) -> Vec<u16> {
-        let mut known: Vec<u16> =
+    /// Every external endpoint of a protocol that anybody ever had, in order.
+    pub fn known(&self, protocol: u8) -> Vec<Peer> {
+        let mut known: Vec<Peer> =
             self.ports.keys().filter(|key| key.0 == protocol).map(|key| key.1).collect();
         known.sort_unstable();
         known
     }
 
     /// A port that somebody has now.
-    pub(super) fn held(&self, now: Ticks, protocol: u8, port: u16) -> Option<&Port> {
-        let entry = self.ports.get(&(protocol, port))?;
+    pub(super) fn held(&self, now: Ticks, protocol: u8, external: Peer) -> Option<&Port> {
+        let entry = self.ports.get(&(protocol, external))?;
         (entry.hold > now || entry.is_leased(now)).then_some(entry)
+    }
+
+    /// Whether an endpoint has an external port.
+    pub(super) fn is_mapped(&self, now: Ticks, protocol: u8, endpoint: Peer) -> bool {
+        let last = self.last.get(&(protocol, endpoint));
+        let held = last.and_then(|port| self.held(now, protocol, *port));
+        held.is_some_and(|held| held.owner == endpoint && !held.is_reserved(now))
+    }
+
+    /// The owners of all ports that they have claimed, sessions hold, and no port forward has.
+    pub(super) fn held_by_sessions(&self, now: Ticks) -> impl Iterator<Item = Peer> {
+        let held = self
+            .ports
+            .values()
+            .filter(move |port| port.hold > now && !port.is_leased(now) && port.opened_inside);
+        held.map(|port| port.owner)
     }
 
     /// Holds a port for longer, if it is still `owner`'s.
@@ -95,14 +113,14 @@ impl PortTable {
         &mut self,
         now: Ticks,
         protocol: u8,
-        port: u16,
+        external: Peer,
         owner: Peer,
         until: Ticks,
     ) -> bool {
-        if self.held(now, protocol, port).is_none_or(|held| held.owner != owner) {
+        if self.held(now, protocol, external).is_none_or(|held| held.owner != owner) {
             return false;
         }
-        let port = self.ports.get_mut(&(protocol, port)).unwrap();
+        let port = self.ports.get_mut(&(protocol, external)).unwrap();
         port.hold = port.hold.max(until);
         true
     }
@@ -115,25 +133,32 @@ impl PortTable {
         protocol: u8,
         endpoint: Peer,
         until: Ticks,
-        observed: Option<u16>,
-    ) -> Result<u16, String> {
+        observed: Option<Peer>,
+    ) -> Result<Peer, String> {
         let last = self.last.get(&(protocol, endpoint)).copied();
-        if let Some(port) = last
-            && !self.held(now, protocol, port).is_some_and(|held| held.is_reserved(now))
-            && self.extend(now, protocol, port, endpoint, until)
+        if let Some(external) = last
+            && !self.held(now, protocol, external).is_some_and(|held| held.is_reserved(now))
+            && self.extend(now, protocol, external, endpoint, until)
         {
-            self.ports.get_mut(&(protocol, port)).unwrap().opened_inside = true;
-            return Ok(port);
+            self.ports.get_mut(&(protocol, external)).unwrap().opened_inside = true;
+            return Ok(external);
         }
         let range = if protocol == protocol::ICMP {
             Range { first: 0, last: u16::MAX }
         } else {
             self.range
         };
-        let is_free = |port| range.contains(port) && self.held(now, protocol, port).is_none();
+        let (addr, port) = observed.ok_or_else(|| format!("{endpoint:?} got no port"))?;
+        // Paired pooling (RFC 4787 REQ-2).
+        let paired = *self.paired.entry(endpoint.0).or_insert(addr);
+        if addr != paired {
+            return Err(format!("{endpoint:?} got the address {addr}, not {paired} as before"));
+        }
+        let is_free =
+            |port| range.contains(port) && self.held(now, protocol, (addr, port)).is_none();
         let own = endpoint.1;
+        let last = last.map(|(_, port)| port);
         let wanted = last.into_iter().chain([own]).find(|port| is_free(*port));
-        let port = observed.ok_or_else(|| format!("{endpoint:?} got no port"))?;
         if let Some(wanted) = wanted
             && port != wanted
         {
@@ -153,14 +178,14 @@ impl PortTable {
             leases: HashMap::new(),
             reserved: None,
         };
-        self.ports.insert((protocol, port), entry);
-        self.last.insert((protocol, endpoint), port);
-        Ok(port)
+        self.ports.insert((protocol, (addr, port)), entry);
+        self.last.insert((protocol, endpoint), (addr, port));
+        Ok((addr, port))
     }
 
-    /// The forward of every port that is not otherwise mapped.
-    fn wildcard(&self, now: Ticks, protocol: u8) -> Option<&Port> {
-        self.held(now, protocol, 0).filter(|held| held.is_leased(now))
+    /// The forward of every port of an external address that is not otherwise mapped.
+    fn wildcard(&self, now: Ticks, protocol: u8, addr: Ipv4Addr) -> Option<&Port> {
+        self.held(now, protocol, (addr, 0)).filter(|held| held.is_leased(now))
     }
 
     /// To whom the wildcard leads a caller of a port, and until when it lets him in.
@@ -168,13 +193,14 @@ impl PortTable {
         &self,
         now: Ticks,
         protocol: u8,
-        port: u16,
+        external: Peer,
         remote: Ipv4Addr,
     ) -> Option<(Peer, Ticks)> {
-        let wildcard = self.wildcard(now, protocol)?;
+        let (addr, port) = external;
+        let wildcard = self.wildcard(now, protocol, addr)?;
         let (client, until) = ((wildcard.owner.0, port), wildcard.lets_in(remote));
         let free = self
-            .held(now, protocol, port)
+            .held(now, protocol, external)
             .is_none_or(|held| held.owner == client && !held.is_leased(now));
         // Answers to DHCP clients are the router's.
         let is_dhcp = (protocol, port) == (protocol::UDP, 68);
@@ -186,12 +212,12 @@ impl PortTable {
         &mut self,
         now: Ticks,
         protocol: u8,
-        port: u16,
+        external: Peer,
         client: Peer,
         until: Ticks,
     ) -> bool {
-        if self.held(now, protocol, port).is_some() {
-            return self.extend(now, protocol, port, client, until);
+        if self.held(now, protocol, external).is_some() {
+            return self.extend(now, protocol, external, client, until);
         }
         let entry = Port {
             owner: client,
@@ -201,22 +227,23 @@ impl PortTable {
             leases: HashMap::new(),
             reserved: None,
         };
-        self.ports.insert((protocol, port), entry);
+        self.ports.insert((protocol, external), entry);
         let last = self.last.get(&(protocol, client)).copied();
-        let has = |port| self.held(now, protocol, port).is_some_and(|held| held.owner == client);
+        let has = |last| self.held(now, protocol, last).is_some_and(|held| held.owner == client);
         if !last.is_some_and(has) {
-            self.last.insert((protocol, client), port);
+            self.last.insert((protocol, client), external);
         }
         true
     }
 
     /// Until when a port forward lets in a caller of a session, by its own port or by the wildcard.
     pub(super) fn let_in_until(&self, now: Ticks, protocol: u8, need: &Need) -> Ticks {
-        match self.held(now, protocol, need.port) {
+        let (addr, port) = need.external;
+        match self.held(now, protocol, need.external) {
             Some(held) if held.owner != need.owner => 0,
             Some(held) if held.is_leased(now) => held.lets_in(need.remote),
-            Some(_) => match self.wildcard(now, protocol) {
-                Some(wildcard) if (wildcard.owner.0, need.port) == need.owner => {
+            Some(_) => match self.wildcard(now, protocol, addr) {
+                Some(wildcard) if (wildcard.owner.0, port) == need.owner => {
                     wildcard.lets_in(need.remote)
                 }
                 _ => 0,
@@ -230,41 +257,41 @@ impl PortTable {
         &mut self,
         now: Ticks,
         protocol: u8,
-        port: u16,
+        external: Peer,
         client: Peer,
         Terms { leases, reserved, yielding }: Terms,
     ) -> bool {
         let yields = |held: &Port| {
             held.by_wildcard && !held.opened_inside && !held.is_leased(now) && held.hold <= yielding
         };
-        let held = self.held(now, protocol, port);
+        let held = self.held(now, protocol, external);
         if held.is_some_and(|held| held.owner != client && !yields(held)) {
             return false;
         }
         let own = held.filter(|held| held.owner == client);
         let (hold, opened_inside, by_wildcard) =
             own.map_or((0, false, false), |held| (held.hold, held.opened_inside, held.by_wildcard));
-        let leads = !leases.is_empty() && port != 0 && !client.0.is_broadcast();
+        let leads = !leases.is_empty() && external.1 != 0 && !client.0.is_broadcast();
         let entry = Port { owner: client, hold, opened_inside, by_wildcard, leases, reserved };
-        self.ports.insert((protocol, port), entry);
+        self.ports.insert((protocol, external), entry);
         let led = self.last.get(&(protocol, client)).is_some_and(|last| {
             self.held(now, protocol, *last).is_some_and(|held| {
                 held.owner == client && held.is_leased(now) && !held.leases.is_empty()
             })
         });
         if leads && !led {
-            self.last.insert((protocol, client), port);
+            self.last.insert((protocol, client), external);
         }
         true
     }
 
     /// Closes a port forward, if it is still the client's.
-    pub(super) fn close_forward(&mut self, now: Ticks, protocol: u8, port: u16, client: Peer) {
+    pub(super) fn close_forward(&mut self, now: Ticks, protocol: u8, external: Peer, client: Peer) {
         if self
-            .held(now, protocol, port)
+            .held(now, protocol, external)
             .is_some_and(|held| held.owner == client && held.is_leased(now))
         {
-            let port = self.ports.get_mut(&(protocol, port)).unwrap();
+            let port = self.ports.get_mut(&(protocol, external)).unwrap();
             port.leases.clear();
             port.reserved = None;
         }

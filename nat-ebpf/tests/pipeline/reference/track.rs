@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 /// An external port that a session needs, whose it must be, and who calls there.
 #[derive(Clone, Copy)]
 pub(super) struct Need {
-    pub(super) port: u16,
+    pub(super) external: Peer,
     pub(super) owner: Peer,
     pub(super) remote: Ipv4Addr,
 }
@@ -16,8 +16,8 @@ impl Half {
     /// What the internal client needs whose packets this half translates, or gets them.
     fn need(&self, key: &Key) -> Need {
         match key.side {
-            Side::Lan => Need { port: self.new_src.1, owner: key.src, remote: self.new_dst.0 },
-            Side::Wan => Need { port: key.dst.1, owner: self.new_dst, remote: key.src.0 },
+            Side::Lan => Need { external: self.new_src, owner: key.src, remote: self.new_dst.0 },
+            Side::Wan => Need { external: key.dst, owner: self.new_dst, remote: key.src.0 },
         }
     }
 }
@@ -94,9 +94,9 @@ impl Reference {
         needs.extend(
             other.filter(|_| half.hairpin && !is_query).map(|other| other.need(&half.other)),
         );
-        let held = needs
-            .iter()
-            .all(|need| self.ports.extend(self.now, key.protocol, need.port, need.owner, deadline));
+        let held = needs.iter().all(|need| {
+            self.ports.extend(self.now, key.protocol, need.external, need.owner, deadline)
+        });
         // Half a session is none, and one whose port is somebody else's neither.
         let whole = held && other.is_some();
         let changed = |half: Half| Half {

@@ -26,6 +26,8 @@ pub enum Event {
     Wait(u64),
     /// The connection comes up or goes down.
     Connect(bool),
+    /// The daemon looks at what clients have.
+    Sweep,
     /// All sessions are void.
     VoidSessions,
     /// Routes may have changed.
@@ -193,6 +195,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         2 => any::<usize>().prop_map(Event::Close),
         6 => prop_oneof![3 => 1..20_u64, 3 => 20..200_u64, 1 => 200..1000_u64].prop_map(Event::Wait),
         1 => prop::bool::weighted(0.8).prop_map(Event::Connect),
+        2 => Just(Event::Sweep),
         1 => Just(Event::VoidSessions),
         1 => Just(Event::ChangeRoutes),
     ]

@@ -17,7 +17,7 @@ use nat_ebpf::host::{Forward, HostFrame, HostTables};
 use nat_ebpf::{Decision, Tables, process};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use topology::{EXTERNAL, TIMEOUTS, WAN};
+use topology::{EXTERNALS, TIMEOUTS, WAN};
 
 /// What is counted here may be left to the kernel translated.
 const LEFT_TRANSLATED: [u32; 2] = [Counter::PassTtl as u32, Counter::PassTooBig as u32];
@@ -36,11 +36,11 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, rules: Rules) -> Self {
-        let Rules { modes } = rules;
+        let Rules { modes, limits } = rules;
         let range = topology::PORTS;
         Self {
             tables: topology::tables(seed, &rules),
-            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes),
+            reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes, limits),
             sent: Vec::new(),
             forwards: Vec::new(),
         }
@@ -54,12 +54,12 @@ impl World {
                 (topology::link_of(src.0), *shape, src, topology::server(*to))
             }
             Event::In { from, to, shape } => {
-                let dst = (EXTERNAL, self.port(shape.protocol, *to));
+                let dst = self.port(shape.protocol, *to);
                 (WAN, *shape, topology::server(*from), dst)
             }
             Event::Call { client, to, shape } => {
                 let src = topology::client(*client);
-                let dst = (EXTERNAL, self.port(shape.protocol, *to));
+                let dst = self.port(shape.protocol, *to);
                 (topology::link_of(src.0), *shape, src, dst)
             }
             Event::Answer { to, shape } => {
@@ -69,7 +69,7 @@ impl World {
             }
             Event::Spoof { link, src, to, shape } => {
                 let dst = match *link {
-                    WAN => (EXTERNAL, self.port(shape.protocol, *to)),
+                    WAN => self.port(shape.protocol, *to),
                     _ => topology::server(1),
                 };
                 (*link, *shape, topology::spoofed(*src), dst)
@@ -122,7 +122,7 @@ impl World {
         let (Some(before), Some(after)) = (Packet::parse(bytes), Packet::parse(&found)) else {
             return Err(format!("{verdict:?} for no packet: {bytes:02x?}"));
         };
-        if link == WAN && after.src != EXTERNAL {
+        if link == WAN && !EXTERNALS.contains(&after.src) {
             return Err(format!("a source of its own on the WAN: {after:?}"));
         }
         if before.ip_len() != after.ip_len() || found.len() != bytes.len() {
@@ -163,6 +163,11 @@ impl World {
                 self.reference.connected = *connected;
                 Ok(())
             }
+            Event::Sweep => {
+                self.tables.sweep_clients();
+                self.reference.sweep();
+                Ok(())
+            }
             Event::VoidSessions => {
                 self.settings(|settings| settings.nat_generation += 1);
                 self.reference.nat_generation += 1;
@@ -181,13 +186,13 @@ impl World {
         change(self.tables.settings.as_mut().unwrap());
     }
 
-    /// One of the external ports that anybody ever had.
-    fn port(&self, protocol: u8, pick: PortPick) -> u16 {
+    /// One of the external endpoints that anybody ever had.
+    fn port(&self, protocol: u8, pick: PortPick) -> Peer {
         let known = self.reference.ports.known(protocol);
         match pick {
             PortPick::Known(number) if !known.is_empty() => known[number % known.len()],
-            PortPick::Known(_) => 5000,
-            PortPick::Any(port) => port,
+            PortPick::Known(_) => (EXTERNALS[0], 5000),
+            PortPick::Any(port) => (EXTERNALS[usize::from(port) % 3], port),
         }
     }
 
@@ -223,7 +228,7 @@ impl World {
                     let found = Packet::parse(&found);
                     return Err(format!("sent by {by} is {found:?}, not by {link} {wanted:?}"));
                 }
-                if link == WAN && wanted.src != EXTERNAL {
+                if link == WAN && !EXTERNALS.contains(&wanted.src) {
                     return Err(format!("a source of its own on the WAN: {wanted:?}"));
                 }
                 self.sent.insert(0, (link, wanted));
@@ -241,12 +246,14 @@ impl World {
         Ok(())
     }
 
-    /// The external port that the pipeline says an endpoint has.
-    fn mapped(&self, number: u8, endpoint: Peer) -> Option<u16> {
+    /// The external endpoint that the pipeline says an internal one has.
+    fn mapped(&self, number: u8, endpoint: Peer) -> Option<Peer> {
         let protocol = Protocol::from_ip(number)?;
         let key = EndpointKey::new(protocol, endpoint.0.into(), NetPort::new(endpoint.1));
         let word = self.tables.endpoint(&key)?;
-        Some(ExternalEndpoint::unpack(word.get()).port.get())
+        let external = ExternalEndpoint::unpack(word.get());
+        let addr = self.tables.pool_address(u32::from(external.pool_index))?;
+        Some((addr.into(), external.port.get()))
     }
 
     fn open(
@@ -281,7 +288,8 @@ impl World {
         let reserved = disabled.map(|seconds| now + seconds * SECOND);
         let yielding = self.reference.yielding(number);
         let terms = Terms { leases, reserved, yielding };
-        let wanted = self.reference.ports.open_forward(now, number, port, client, terms);
+        let external = (EXTERNALS[0], port);
+        let wanted = self.reference.ports.open_forward(now, number, external, client, terms);
         let found = self.tables.open_forward(&forward).is_ok();
         if found != wanted {
             return Err(format!("opening {forward:?} told {found}, not {wanted}"));

@@ -14,7 +14,8 @@ pub(super) const WAN: u8 = 0;
 pub(super) const LAN: u8 = 1;
 const LAN1: u8 = 2;
 
-pub(super) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
+pub(super) const EXTERNALS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(11, 22, 33, 1), Ipv4Addr::new(11, 22, 33, 4), Ipv4Addr::new(11, 22, 33, 3)];
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 9);
 const CLIENTS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(192, 168, 77, 2),
@@ -27,7 +28,7 @@ const SERVERS: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(11
 const SERVER_PORTS: [u16; 2] = [53, 5000];
 
 pub(super) const ADDRESSES: Addresses = Addresses {
-    external: EXTERNAL,
+    externals: EXTERNALS,
     routers: [Ipv4Addr::new(192, 168, 77, 1), Ipv4Addr::new(192, 168, 78, 1)],
 };
 
@@ -57,7 +58,7 @@ pub(super) fn server(number: usize) -> Peer {
 /// Sources that cannot be where they pretend to be.
 pub(super) fn spoofed(number: usize) -> Peer {
     match number % 3 {
-        0 => (EXTERNAL, 5000),
+        0 => (EXTERNALS[number / 3 % 3], 5000),
         1 => client(number / 3),
         _ => (ADDRESSES.routers[0], 5000),
     }
@@ -102,7 +103,7 @@ pub(super) fn tables(seed: u64, rules: &Rules) -> HostTables {
     }
     network.add_route(Ipv4Addr::UNSPECIFIED, 0, NextHop::Gateway(WAN, GATEWAY.into()));
     for (link, router) in
-        [(WAN, EXTERNAL), (LAN, ADDRESSES.routers[0]), (LAN1, ADDRESSES.routers[1])]
+        [(WAN, EXTERNALS[0]), (LAN, ADDRESSES.routers[0]), (LAN1, ADDRESSES.routers[1])]
     {
         let [a, b, c, _] = router.octets();
         network.add_route(router, 32, NextHop::Local);
@@ -112,9 +113,13 @@ pub(super) fn tables(seed: u64, rules: &Rules) -> HostTables {
         let link = link_of(addr);
         network.add_neighbour(link, addr, neighbour_mac(link, addr));
     }
+    for external in &EXTERNALS[1..] {
+        network.add_route(*external, 32, NextHop::Local);
+    }
     let mut tables = HostTables::new(network, seed);
-    tables.set_externals(vec![EXTERNAL.into()], Vec::new());
+    tables.set_externals(EXTERNALS.map(Into::into).to_vec(), Vec::new());
     tables.settings = Some(Settings {
+        pool_len: 3,
         udp_timeout: TIMEOUTS.udp * NANOS_PER_SEC,
         icmp_timeout: TIMEOUTS.icmp * NANOS_PER_SEC,
         tcp_established_timeout: TIMEOUTS.tcp_established * NANOS_PER_SEC,

@@ -1,12 +1,14 @@
 //! The program's maps, filled as the daemon fills them.
 
 use super::Router;
+use super::clients::{self, Clients};
 use super::slot::{SLOT, Slot};
 use crate::packets::topology::{self, EXTERNAL, INTERFACES, MTU, OTHER_EXTERNAL, router_mac};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::Ebpf;
-use aya::maps::{Array, HashMap, MapData, MapError, PerCpuArray};
-use igd_control::datapath::Mapped;
+use aya::maps::{Array, HashMap as BpfMap, MapData, MapError, PerCpuArray};
+use igd_control::datapath::{Mapped, PortTable};
+use nat_common::client::Live;
 use nat_common::contact::{ContactKey, ContactRecord};
 use nat_common::counters::{COUNTERS, CounterRecord};
 use nat_common::fragments::FragmentKey;
@@ -22,7 +24,7 @@ use nat_common::time::NANOS_PER_SEC;
 use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 use nat_ebpf::host::Forward;
 use nix::time::{ClockId, clock_gettime};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 type Bytes<const N: usize> = [u8; N];
@@ -37,15 +39,20 @@ const SETTINGS: usize = size_of::<Settings>();
 
 /// The maps that change from row to row.
 pub(super) struct Maps {
-    sessions: HashMap<MapData, Bytes<SESSION_KEY>, Bytes<SESSION>>,
-    endpoints: HashMap<MapData, Bytes<ENDPOINT_KEY>, u64>,
-    remotes: HashMap<MapData, Bytes<REMOTE_KEY>, u64>,
+    sessions: BpfMap<MapData, Bytes<SESSION_KEY>, Bytes<SESSION>>,
+    endpoints: BpfMap<MapData, Bytes<ENDPOINT_KEY>, u64>,
+    remotes: BpfMap<MapData, Bytes<REMOTE_KEY>, u64>,
     /// Each with its deadline in the first word.
-    fragments: HashMap<MapData, Bytes<FRAGMENT_KEY>, [u64; 2]>,
-    contacts: HashMap<MapData, Bytes<CONTACT_KEY>, Bytes<CONTACT>>,
+    fragments: BpfMap<MapData, Bytes<FRAGMENT_KEY>, [u64; 2]>,
+    contacts: BpfMap<MapData, Bytes<CONTACT_KEY>, Bytes<CONTACT>>,
+    pub(super) clients: Clients,
     ports: Array<MapData, Bytes<SLOT>>,
     settings: Array<MapData, Bytes<SETTINGS>>,
     hints: Mapped<PortHints>,
+    /// The port table, in memory as the daemon has it.
+    pub(super) table: PortTable,
+    externals: BpfMap<MapData, Bytes<4>, u32>,
+    pool: Array<MapData, Bytes<4>>,
     counters: PerCpuArray<MapData, CounterRecord>,
     /// Slots that may hold something, beside those that sessions and endpoints name.
     used_slots: HashSet<u32>,
@@ -63,9 +70,9 @@ impl Maps {
         let mut take =
             |name: &'static str| ebpf.take_map(name).with_context(|| format!("no map {name}"));
         let mut links: Array<_, Bytes<{ size_of::<Link>() }>> = take(maps::LINKS)?.try_into()?;
-        let mut tagged_links: HashMap<_, Bytes<{ size_of::<TaggedKey>() }>, u32> =
+        let mut tagged_links: BpfMap<_, Bytes<{ size_of::<TaggedKey>() }>, u32> =
             take(maps::TAGGED_LINKS)?.try_into()?;
-        let mut link_index: HashMap<_, u32, u32> = take(maps::LINK_INDEX)?.try_into()?;
+        let mut link_index: BpfMap<_, u32, u32> = take(maps::LINK_INDEX)?.try_into()?;
         for (index, side) in INTERFACES.iter().filter_map(|interface| interface.link) {
             let ifindex = router.ifindex(index).context("an interface is missing")?;
             let (device, tags) = topology::tags(index);
@@ -77,20 +84,22 @@ impl Maps {
                 bytemuck::cast::<_, Bytes<{ size_of::<TaggedKey>() }>>(TaggedKey { device, tags });
             tagged_links.insert(key, u32::from(index), 0)?;
         }
-        let mut externals: HashMap<_, Bytes<4>, u32> = take(maps::EXTERNALS)?.try_into()?;
-        externals.insert(EXTERNAL.octets(), 0, 0)?;
-        externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
-        let mut pool: Array<_, Bytes<4>> = take(maps::POOL)?.try_into()?;
-        pool.set(0, EXTERNAL.octets(), 0)?;
+        let ports = take(maps::PORTS)?;
+        let aya::maps::Map::Array(data) = &ports else { bail!("the port table is no array") };
+        let table = PortTable::new(MapData::from_id(data.info()?.id())?)?;
         let aya::maps::Map::Array(hints) = take(maps::HINTS)? else { bail!("no array of hints") };
         Ok(Self {
             hints: Mapped::new(hints)?,
+            table,
+            externals: take(maps::EXTERNALS)?.try_into()?,
+            pool: take(maps::POOL)?.try_into()?,
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
             fragments: take(maps::FRAGMENTS)?.try_into()?,
             contacts: take(maps::CONTACTS)?.try_into()?,
-            ports: take(maps::PORTS)?.try_into()?,
+            clients: Clients::new(take(maps::CLIENTS)?, take(maps::CLIENTS_ENDED)?)?,
+            ports: ports.try_into()?,
             settings: take(maps::SETTINGS)?.try_into()?,
             counters: take(maps::COUNTERS)?.try_into()?,
             used_slots: HashSet::new(),
@@ -100,9 +109,7 @@ impl Maps {
     /// Forgets everything but links, addresses and counters.
     pub(super) fn clear(&mut self) -> Result<()> {
         self.find_used_slots()?;
-        for hints in self.hints.slots() {
-            hints.fill(&Settings::DEFAULT.ports, |_| false, |_| 0);
-        }
+        self.hints.slots().iter().for_each(PortHints::clear);
         for slot in std::mem::take(&mut self.used_slots) {
             self.ports.set(slot, Slot::default().to_bytes(), 0)?;
         }
@@ -121,7 +128,9 @@ impl Maps {
         for key in self.contacts.keys().collect::<Result<Vec<_>, _>>()? {
             self.contacts.remove(&key)?;
         }
-        Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?)
+        self.clients.clear()?;
+        self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(Settings::DEFAULT), 0)?;
+        self.set_pool(&[EXTERNAL])
     }
 
     /// The counters, summed over the CPUs.
@@ -166,7 +175,8 @@ impl Maps {
             record.deadline = record.deadline.saturating_sub(nanos);
             self.contacts.insert(key, bytemuck::cast::<_, Bytes<CONTACT>>(record), 0)?;
         }
-        Ok(())
+        self.clients.bring_forward(nanos)?;
+        self.change_settings(|settings| settings.swept_at = settings.swept_at.saturating_sub(nanos))
     }
 
     pub(super) fn open_forward(&mut self, forward: &Forward) -> Result<()> {
@@ -229,6 +239,29 @@ impl Maps {
         Ok(())
     }
 
+    /// States the external addresses.
+    pub(super) fn set_pool(&mut self, pool: &[Ipv4Addr]) -> Result<()> {
+        for known in self.externals.keys().collect::<Result<Vec<_>, _>>()? {
+            self.externals.remove(&known)?;
+        }
+        for (index, addr) in (0..).zip(pool) {
+            self.externals.insert(addr.octets(), index, 0)?;
+            self.pool.set(index, addr.octets(), 0)?;
+        }
+        self.externals.insert(OTHER_EXTERNAL.octets(), NOT_IN_POOL, 0)?;
+        let len = u16::try_from(pool.len())?;
+        self.change_settings(|settings| settings.pool_len = len)
+    }
+
+    /// The sessions.
+    pub(super) fn sessions(&self) -> Result<Vec<(SessionKey, SessionRecord)>> {
+        let entries = self.sessions.iter().map(|entry| {
+            let (key, record) = entry?;
+            Ok((bytemuck::cast(key), bytemuck::pod_read_unaligned(&record)))
+        });
+        entries.collect()
+    }
+
     /// Lists free ports, as the daemon does.
     pub(super) fn fill_hints(&mut self, protocol: Protocol) -> Result<()> {
         let now = now()?;
@@ -271,6 +304,30 @@ impl Maps {
         })
     }
 
+    /// Says what of the clients' sessions and ports has ended, as the daemon's sweep does.
+    pub(super) fn sweep_clients(&mut self) -> Result<()> {
+        self.find_used_slots()?;
+        let now = now()?;
+        let settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
+        let mut live = HashMap::<NetAddr, Live>::new();
+        for entry in &self.sessions {
+            let (key, record) = entry?;
+            let key: SessionKey = bytemuck::cast(key);
+            let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
+            if let Some(client) = clients::counts_for(&key, &record, &settings, now) {
+                live.entry(client).or_default().sessions += 1;
+            }
+        }
+        for index in &self.used_slots {
+            let slot = Slot::from_bytes(self.ports.get(index, 0)?);
+            if let Some(owner) = slot.session_holder(now) {
+                live.entry(owner).or_default().ports += 1;
+            }
+        }
+        self.clients.sweep(&live)?;
+        self.change_settings(|settings| settings.swept_at = now.0)
+    }
+
     /// Notes the slots that sessions and endpoints name.
     fn find_used_slots(&mut self) -> Result<()> {
         for entry in &self.endpoints {
@@ -282,18 +339,20 @@ impl Maps {
             let (key, record) = entry?;
             let key: SessionKey = bytemuck::cast(key);
             let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
-            let port = match key.side() {
-                Side::Lan => record.new_src_port,
-                Side::Wan => key.dst_port,
+            let (addr, port) = match key.side() {
+                Side::Lan => (record.new_src, record.new_src_port),
+                Side::Wan => (key.dst, key.dst_port),
             };
-            self.used_slots.insert(slot_index(0, key.protocol(), port.get()));
+            if let Ok(index) = self.externals.get(&addr.octets(), 0) {
+                self.used_slots.insert(slot_index(index, key.protocol(), port.get()));
+            }
         }
         Ok(())
     }
 }
 
 /// Inserts entries until the map takes no more.
-fn fill(mut insert: impl FnMut(u32) -> Result<(), MapError>) -> Result<()> {
+pub(super) fn fill(mut insert: impl FnMut(u32) -> Result<(), MapError>) -> Result<()> {
     for number in 0..u32::MAX {
         match insert(number) {
             Ok(()) => {}

@@ -4,13 +4,16 @@
 //! [`Router`] is a namespace that has them. The kernel's clock cannot be set: when time is to pass, all
 //! deadlines in the maps are brought forward instead.
 
+mod clients;
 mod maps;
+mod race;
 mod router;
 mod slot;
 
+pub use race::{Racer, Shared};
 pub use router::Router;
 
-use super::machine::{Action, Change, Machine, Outcome};
+use super::machine::{Action, Change, MAX_ADDRESSES, Machine, Outcome};
 use super::topology::{self, EGRESS, side};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::ProgramArray;
@@ -20,9 +23,10 @@ use maps::Maps;
 use nat_common::Protocol;
 use nat_common::link::{DOT1AD, DOT1Q, Tags};
 use nat_common::maps::{
-    CONTACTS, ENDPOINTS, PROGRAM_GUARD, PROGRAM_LAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN,
-    PROGRAM_TRUNK_WAN, PROGRAM_WAN, SESSIONS, TRUNK,
+    CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, HINTS, PORTS, PROGRAM_GUARD, PROGRAM_LAN,
+    PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN, SESSIONS, TRUNK,
 };
+use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
 use std::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -63,6 +67,18 @@ impl Display for Verified {
 /// The environment variable that names the compiled program; `.cargo/config.toml` sets it.
 const OBJECT: &str = "IGD_XDP_OBJECT";
 
+/// The program that `cargo xtask build` has compiled.
+///
+/// # Errors
+/// When there is none.
+pub fn object() -> Result<Vec<u8>> {
+    let path =
+        env::var_os(OBJECT).with_context(|| format!("{OBJECT} is not set: run this by cargo"))?;
+    fs::read(&path).with_context(|| {
+        format!("no compiled XDP program {}: run `cargo xtask build`", path.display())
+    })
+}
+
 /// `BPF_PROG_RUN` takes no frame without an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
@@ -96,16 +112,23 @@ impl<'a> KernelMachine<'a> {
     /// # Errors
     /// When there is none, or the kernel refuses it.
     pub fn load(router: &'a Router) -> Result<Self> {
-        let path = env::var_os(OBJECT)
-            .with_context(|| format!("{OBJECT} is not set: run this by cargo"))?;
-        let object = fs::read(&path).with_context(|| {
-            format!("no compiled XDP program {}: run `cargo xtask build`", path.display())
-        })?;
+        Self::load_object(router, &object()?)
+    }
+
+    /// Loads another program.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn load_object(router: &'a Router, object: &[u8]) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
             .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
+            .map_max_entries(CLIENTS, super::machine::MAX_CLIENTS)
+            .map_max_entries(CLIENTS_ENDED, super::machine::MAX_CLIENTS)
             .map_max_entries(CONTACTS, super::machine::MAX_CONTACTS)
-            .load(&object)
+            .map_max_entries(PORTS, MAX_ADDRESSES * SLOTS_PER_ADDRESS)
+            .map_max_entries(HINTS, MAX_ADDRESSES * Protocol::COUNT)
+            .load(object)
             .context("the kernel does not take the XDP program's maps")?;
         let mut verified = Vec::new();
         for name in [PROGRAM_LAN, PROGRAM_WAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN]
@@ -220,10 +243,13 @@ impl Machine for KernelMachine<'_> {
                 .clone()
                 .filter(|port| Some(*port) != *but)
                 .try_for_each(|port| self.maps.take_port(*protocol, port, *owner, *seconds)),
+            Change::Pool(pool) => self.maps.set_pool(pool),
             Change::FillHints(protocol) => self.maps.fill_hints(*protocol),
             Change::FillSessions => self.maps.fill_sessions(),
             Change::FillEndpoints => self.maps.fill_endpoints(),
             Change::FillContacts => self.maps.fill_contacts(),
+            Change::FillClients => self.maps.clients.fill(),
+            Change::Sweep => self.maps.sweep_clients(),
         }
     }
 

@@ -1,9 +1,9 @@
 //! A slot of the port table as the map holds it. The daemon shares the table's memory with the program
 //! and works on it by [`nat_common::ports::PortSlot`]; here nothing else runs, and plain words do.
 
-use nat_common::BootTime;
 use nat_common::ports::{Endpoint, Owner};
 use nat_common::time::NANOS_PER_SEC;
+use nat_common::{BootTime, NetAddr};
 
 /// Size of a slot, bytes.
 pub(super) const SLOT: usize = size_of::<nat_common::ports::PortSlot>();
@@ -42,6 +42,13 @@ impl Slot {
     /// Whether the lease lets anybody in.
     pub(super) fn is_open(self) -> bool {
         self.owner & (Owner::ANY_REMOTE | Owner::LISTED_REMOTES) != 0
+    }
+
+    /// The client that has opened sessions from it which hold it, unless it is leased.
+    pub(super) fn session_holder(self, now: BootTime) -> Option<NetAddr> {
+        let held = self.hold >> 1 > now.0 && self.lease <= now.0;
+        let own = held && self.owner & Owner::OPENED_INSIDE != 0;
+        own.then(|| NetAddr::from_be32((self.owner >> 32) as u32))
     }
 
     /// Whether it is held or leased.

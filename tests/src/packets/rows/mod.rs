@@ -1,6 +1,7 @@
 //! The rows, by what they are about.
 
 mod broadcast;
+mod client_limits;
 mod disabled;
 mod egress;
 mod expiry;
@@ -16,6 +17,7 @@ mod malformed;
 mod mapping;
 mod mss;
 mod passing;
+mod pool;
 mod translation;
 mod vlan;
 mod wildcard;
@@ -46,7 +48,9 @@ pub fn all() -> Vec<Row> {
         mss::rows(),
         passing::rows(),
         fragments::rows(),
+        pool::rows(),
         limits::rows(),
+        client_limits::rows(),
         malformed::rows(),
     ]
     .concat()

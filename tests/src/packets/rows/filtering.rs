@@ -35,6 +35,16 @@ fn unsolicited() -> Vec<Row> {
             .lan(Packet::tcp(inside, server, flags::SYN), sends(outside, server))
             .wan(Packet::tcp(stranger, outside, flags::SYN), sends(stranger, inside))
             .lan(Packet::tcp(inside, stranger, flags::SYN | flags::ACK), sends(outside, stranger)),
+        // RFC 5382 REQ-2 and REQ-4: no answer that would end the other side's attempt.
+        Row::new("a_syn_that_comes_too_early_hinders_no_simultaneous_open")
+            .wan(Packet::tcp(server, outside, flags::SYN), drops(DropUnmapped))
+            .lan(Packet::tcp(inside, server, flags::SYN), sends(outside, server))
+            .wan(Packet::tcp(server, outside, flags::SYN), sends(server, inside))
+            .lan(Packet::tcp(inside, server, flags::SYN | flags::ACK), sends(outside, server))
+            .wan(Packet::tcp(server, outside, flags::SYN | flags::ACK), sends(server, inside))
+            .lan(Packet::tcp(inside, server, flags::ACK), sends(outside, server))
+            .wait(7_000)
+            .wan(Packet::tcp(server, outside, flags::ACK), sends(server, inside)),
         Row::new("a_mapping_of_one_protocol_lets_in_no_other")
             .lan(Packet::udp(inside, server), sends(outside, server))
             .wan(Packet::tcp(server, outside, flags::SYN), drops(DropUnmapped)),

@@ -15,7 +15,7 @@ const LEAST: usize = 28;
 const WHOLE: usize = 1500;
 
 pub(super) fn rows() -> Vec<Row> {
-    [from_outside(), from_inside(), limits()].concat()
+    [from_outside(), of_every_kind(), from_inside(), limits(), harmless()].concat()
 }
 
 /// A row in which this packet goes out, and an error about it comes back with so much of it.
@@ -49,6 +49,37 @@ fn from_outside() -> Vec<Row> {
         answered("an_error_about_a_ping_comes_back", &ping(inside), &ping(outside), LEAST),
         answered("an_error_about_ip_options_comes_back", &long(inside), &long(outside), WHOLE),
     ]
+}
+
+/// RFC 5508 REQ-4 b: type, code and the word after the checksum stay, the next hop's MTU (RFC 1191) and
+/// the pointer of a parameter problem among it.
+fn of_every_kind() -> Vec<Row> {
+    let (inside, outside, server) = ((A, 5000), (EXTERNAL, 5000), (REMOTE, 53));
+    let (client, web) = ((A, 80), (EXTERNAL, 8080));
+    let mut comes_back = Row::new("an_error_of_every_kind_comes_back")
+        .lan(Packet::udp(inside, server), sends(outside, server));
+    let mut goes_out = Row::new("an_error_of_every_kind_goes_out")
+        .open(forward_any(Udp, 8080, client, 3600))
+        .wan(Packet::udp(server, web), sends(server, client));
+    for (number, code) in [(icmp::UNREACHABLE, 3), (icmp::UNREACHABLE, 4), (4, 0), (11, 1), (12, 2)]
+    {
+        let error = |src, dst, quoted: &Packet| {
+            let mut error = Packet::icmp_error(src, dst, number, quoted, WHOLE);
+            if let Body::Icmp { code: place, id, .. } = &mut error.body {
+                (*place, *id) = (code, 0x0700);
+            }
+            error
+        };
+        comes_back = comes_back.wan(
+            error(GATEWAY, EXTERNAL, &Packet::udp(outside, server)),
+            becomes(one_hop_on(&error(GATEWAY, A, &Packet::udp(inside, server)))),
+        );
+        goes_out = goes_out.lan(
+            error(A, REMOTE, &Packet::udp(server, client)),
+            becomes(one_hop_on(&error(EXTERNAL, REMOTE, &Packet::udp(server, web)))),
+        );
+    }
+    vec![comes_back, goes_out]
 }
 
 fn from_inside() -> Vec<Row> {
@@ -136,6 +167,45 @@ fn limits() -> Vec<Row> {
             .lan(Packet::ping(inside, REMOTE), sends(outside, portless(REMOTE)))
             .wan(Packet::pong(REMOTE, outside), sends(portless(REMOTE), inside))
             .counting(IcmpErrors, 0),
+    ]
+}
+
+/// Errors neither end nor prolong anything (RFC 5382 REQ-10, RFC 5508 REQ-6).
+fn harmless() -> Vec<Row> {
+    let (inside, outside, server) = ((A, 5000), (EXTERNAL, 5000), (REMOTE, 53));
+    let error =
+        |dst, quoted: &Packet| Packet::icmp_error(GATEWAY, dst, icmp::UNREACHABLE, quoted, LEAST);
+    let about = |sent: &Packet, seen: &Packet| {
+        (error(EXTERNAL, seen), becomes(one_hop_on(&error(A, sent))))
+    };
+    let ack = |src, dst| Packet::tcp(src, dst, flags::ACK);
+    let (connection, told) = about(&ack(inside, server), &ack(outside, server));
+    let (ping, told_ping) = about(&Packet::ping(inside, REMOTE), &Packet::ping(outside, REMOTE));
+    let wrong = |mut packet: Packet| {
+        if let Body::Icmp { checksum, .. } = &mut packet.body {
+            *checksum = Checksum::Off(0x0101);
+        }
+        packet
+    };
+    let (sent, seen) = (Packet::udp(inside, server), Packet::udp(outside, server));
+    vec![
+        Row::new("an_error_ends_no_connection")
+            .lan(Packet::tcp(inside, server, flags::SYN), sends(outside, server))
+            .wan(Packet::tcp(server, outside, flags::SYN | flags::ACK), sends(server, inside))
+            .lan(ack(inside, server), sends(outside, server))
+            .wan(connection, told)
+            .wait(7400)
+            .wan(ack(server, outside), sends(server, inside)),
+        Row::new("an_error_about_a_ping_prolongs_nothing")
+            .lan(Packet::ping(inside, REMOTE), sends(outside, portless(REMOTE)))
+            .wait(40)
+            .wan(ping, told_ping)
+            .wan(Packet::pong(REMOTE, outside), sends(portless(REMOTE), inside))
+            .wait(30)
+            .wan(Packet::pong(REMOTE, outside), passes(PassLocal)),
+        Row::new("an_error_with_a_wrong_checksum_is_not_mended")
+            .lan(sent.clone(), sends(outside, server))
+            .wan(wrong(error(EXTERNAL, &seen)), becomes(one_hop_on(&wrong(error(A, &sent))))),
     ]
 }
 

@@ -77,6 +77,10 @@ pub(super) fn rows() -> Vec<Row> {
         Row::new("padding_after_the_packet_stays")
             .lan(with_padding(&out, 15), sends(outside, server))
             .wan(with_padding(&back, 1), sends(server, inside)),
+        Row::new("the_identification_stays")
+            .lan(Packet { id: 0, ..out.clone() }, sends(outside, server))
+            .lan(Packet { id: 0xfffe, fragment: 0, ..out.clone() }, sends(outside, server))
+            .wan(Packet { id: 0x8001, ..back.clone() }, sends(server, inside)),
         Row::new("hops_are_counted_down")
             .lan(with_ttl(&out, 2), sends(outside, server))
             .wan(with_ttl(&back, 255), sends(server, inside)),

@@ -69,7 +69,7 @@ pub fn nat_trunk(ctx: XdpContext) -> u32 {
     if count == 0 || vlan::pop(ctx.ctx, count) {
         // SAFETY: the programs in the array take this context. It does not come back unless there is
         // none.
-        let _ = unsafe { maps::TRUNK.tail_call(&ctx, side) };
+        unsafe { maps::TRUNK.tail_call(&ctx, side) };
     }
     kernel.count(Counter::DropInternal, 1);
     xdp_action::XDP_DROP

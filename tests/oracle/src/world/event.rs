@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "which ones they are, the world knows")]
 pub enum Event {
     /// A client sends to a server.
     Out { client: usize, to: usize, shape: Shape },

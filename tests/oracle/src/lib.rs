@@ -18,4 +18,5 @@ mod world;
 
 pub use machine::{Action, HostMachine, Machine, Outcome};
 pub use run::{Run, Tally};
+pub use world::topology::EXTERNALS;
 pub use world::{Event, Rules, World, event, rules};

@@ -14,7 +14,8 @@ pub(super) const WAN: u8 = 0;
 pub(super) const LAN: u8 = 1;
 const LAN1: u8 = 2;
 
-pub(super) const EXTERNALS: [Ipv4Addr; 3] =
+/// The external addresses; port forwards are on the first.
+pub const EXTERNALS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(11, 22, 33, 1), Ipv4Addr::new(11, 22, 33, 4), Ipv4Addr::new(11, 22, 33, 3)];
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 9);
 const CLIENTS: [Ipv4Addr; 3] = [

@@ -3,11 +3,11 @@
 //! how many, and which.
 
 use anyhow::{Result, ensure};
-use nat_common::Protocol;
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::settings::Settings;
+use nat_common::{NetPort, Protocol};
 use nat_ebpf::host::Forward;
-use nat_ebpf::host::packet::Packet;
+use nat_ebpf::host::packet::{Body, Packet, icmp, protocol};
 use nat_oracle::{HostMachine, Machine, Outcome, Run, Tally};
 use nat_tests::packets::kernel::{KernelMachine, Room, Router, object};
 use std::io::Write as _;
@@ -26,9 +26,12 @@ impl Both<'_> {
     /// The host chooses what the kernel has chosen for the sender of a packet.
     fn follow(&mut self, frame: &[u8]) -> Result<()> {
         let Some(packet) = Packet::parse(frame) else { return Ok(()) };
+        // A later fragment has no ports, and nothing is chosen for it.
+        if packet.fragment & 0x1fff != 0 {
+            return Ok(());
+        }
         let Some(protocol) = Protocol::from_ip(packet.protocol()) else { return Ok(()) };
-        let (addr, port) = packet.source();
-        let key = EndpointKey::new(protocol, addr.into(), nat_common::NetPort::new(port));
+        let key = EndpointKey::new(protocol, packet.src.into(), NetPort::new(source_port(&packet)));
         let chosen = self.kernel.external(&key)?;
         self.host.choose(protocol, chosen.map(|external| external.port.get()));
         Ok(())
@@ -92,6 +95,21 @@ impl Machine for Both<'_> {
         let same = (host.action, &host.frame) == (kernel.action, &kernel.frame);
         ensure!(same, "on the host {}, in the kernel {}", text(&host), text(&kernel));
         Ok(host)
+    }
+}
+
+/// The source port or identifier, in a first fragment too.
+fn source_port(packet: &Packet) -> u16 {
+    let word = |bytes: &[u8], at: usize| {
+        bytes.get(at..at + 2).and_then(|word| word.try_into().ok()).map_or(0, u16::from_be_bytes)
+    };
+    match &packet.body {
+        Body::Other { protocol: protocol::ICMP, bytes } => match bytes.first() {
+            Some(&icmp::ECHO_REQUEST) => word(bytes, 4),
+            _ => 0,
+        },
+        Body::Other { protocol: protocol::TCP | protocol::UDP, bytes } => word(bytes, 0),
+        _ => packet.source().1,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The oracle: a NAT as plain as it can be ([`Reference`](reference::Reference)), and a [`World`] in
+//! The oracle: a NAT as plain as it can be (`reference`), and a [`World`] in
 //! which random things happen to it and to a [`Machine`], whose every answer is compared with its own to
 //! the last byte. The machine is the pipeline in memory here, and the XDP program beside it in
 //! `nat-tests`.

@@ -1,5 +1,6 @@
 //! A machine and the reference side by side, and what happens to them.
 
+mod compare;
 mod event;
 mod rules;
 pub(crate) mod topology;
@@ -7,8 +8,9 @@ pub(crate) mod topology;
 pub use event::{Event, event};
 pub use rules::{Rules, rules};
 
-use crate::machine::{Action, HostMachine, Machine, Outcome};
-use crate::reference::{Fate, Reference, SECOND, Side, Terms};
+use crate::machine::{HostMachine, Machine, Outcome};
+use crate::reference::{Reference, SECOND, Side, Terms};
+use compare::{is_sent, judge, pieces, pieces_of};
 use event::{LetsIn, PortPick};
 use nat_common::ports::Endpoint;
 use nat_common::session::EndpointKey;
@@ -193,56 +195,34 @@ impl<'m, M: Machine> World<'m, M> {
         }
     }
 
-    /// Has a packet come in, and compares.
+    /// Has a packet come in, in fragments if it may be fragmented, and compares.
     fn receive(&mut self, link: u8, packet: &Packet) -> Result<(), String> {
-        let bytes = packet.to_bytes();
-        let Outcome { action, link: by, frame: found } =
-            self.machine.receive(link, &bytes).map_err(failed)?;
-        self.packets += 1;
-
+        let mut packet = packet.clone();
+        // Two packets of one flow may be in fragments at one time.
+        packet.id = packet.id.wrapping_add(self.packets as u16);
+        let pieces = pieces(&packet);
+        let (first, later) = pieces.split_first().ok_or("a packet without pieces")?;
+        let outcome = self.come(link, first)?;
         let side = if link == WAN { Side::Wan } else { Side::Lan };
         let observed = match side {
             Side::Lan => self.mapped(packet.protocol(), packet.source())?,
             Side::Wan => None,
         };
-        let fate = self.reference.receive(side, packet, observed)?;
-        match (&fate, action) {
-            (Fate::Pass, Action::Pass) | (Fate::Drop, Action::Drop) => {
-                if found != bytes {
-                    return Err(format!("{action:?}, and yet changed: {packet:?}"));
-                }
-            }
-            (Fate::PassAs(wanted), Action::Pass) => {
-                if found != wanted.to_bytes() {
-                    let found = Packet::parse(&found);
-                    return Err(format!("left as {found:?}, not as {wanted:?}"));
-                }
-            }
-            (Fate::Send(wanted), Action::Send) => {
-                let mut wanted = Packet::clone(wanted);
-                let (link, next_hop) = topology::next_hop(wanted.dst);
-                wanted.dst_mac = topology::neighbour_mac(link, next_hop);
-                wanted.src_mac = topology::router_mac(link);
-                if by.is_some_and(|by| by != link) || found != wanted.to_bytes() {
-                    let found = Packet::parse(&found);
-                    return Err(format!("sent by {by:?} is {found:?}, not by {link} {wanted:?}"));
-                }
-                if link == WAN && !EXTERNALS.contains(&wanted.src) {
-                    return Err(format!("a source of its own on the WAN: {wanted:?}"));
-                }
-                self.sent.insert(0, (link, wanted));
-                self.sent.truncate(REMEMBERED);
-            }
-            (Fate::Broadcast(wanted), Action::Broadcast) => {
-                // The kernel writes the MAC addresses, one copy after the other.
-                if found != wanted.to_bytes() {
-                    let found = Packet::parse(&found);
-                    return Err(format!("sent to everybody is {found:?}, not {wanted:?}"));
-                }
-            }
-            _ => return Err(format!("{action:?}, not {fate:?}, for {packet:?}")),
+        let fate = self.reference.receive(side, &packet, observed)?;
+        let Some((by, sent)) = judge(&fate, &outcome, first)? else { return Ok(()) };
+        // What becomes of those of which nothing is sent on, the reference does not say.
+        for (piece, wanted) in later.iter().zip(pieces_of(&sent, pieces.len()).iter().skip(1)) {
+            let outcome = self.come(link, piece)?;
+            is_sent(&outcome, by, wanted)?;
         }
+        self.sent.insert(0, (by, sent));
+        self.sent.truncate(REMEMBERED);
         Ok(())
+    }
+
+    fn come(&mut self, link: u8, packet: &Packet) -> Result<Outcome, String> {
+        self.packets += 1;
+        self.machine.receive(link, &packet.to_bytes()).map_err(failed)
     }
 
     /// The external endpoint that the machine says an internal one has.

@@ -25,6 +25,7 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
+use nat_common::counters::COUNTERS;
 use nat_common::link::{DOT1AD, DOT1Q, Tags};
 use nat_common::maps::{
     CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, FRAGMENTS, HINTS, PORTS, PROGRAM_GUARD,
@@ -297,18 +298,18 @@ impl Machine for KernelMachine<'_> {
 
     fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
         let before = self.maps.counters()?;
-        let (action, link, out, tags) = self.judge(link, frame)?;
-        let mut counted = self.maps.counters()?;
-        for (after, before) in counted.iter_mut().zip(before) {
+        let mut outcome = self.judge(link, frame)?;
+        outcome.counted = self.maps.counters()?;
+        for (after, before) in outcome.counted.iter_mut().zip(before) {
             *after -= before;
         }
-        Ok(Outcome { action, link, frame: out, tags, counted })
+        Ok(outcome)
     }
 }
 
 impl KernelMachine<'_> {
-    /// Has a frame come in: what became of it, where it goes, and what it and its tags look like now.
-    fn judge(&self, link: u8, frame: &[u8]) -> Result<(Action, Option<u8>, Vec<u8>, Vec<u16>)> {
+    /// Has a frame come in, and does not look at the counters.
+    fn judge(&self, link: u8, frame: &[u8]) -> Result<Outcome> {
         let ingress = link;
         let tagged = with_tags(link, frame);
         let (action, mut out) = self.run(link, &tagged)?;
@@ -325,7 +326,7 @@ impl KernelMachine<'_> {
         };
         let most = if action == Action::Pass { topology::tags(ingress).1.count() } else { 2 };
         let tags = take_tags(&mut out, most);
-        Ok((action, link, out, tags))
+        Ok(Outcome { action, link, frame: out, tags, counted: [0; COUNTERS] })
     }
 
     /// Reads what stands before a frame that the kernel is to send; tells the link, `None`: every LAN's.

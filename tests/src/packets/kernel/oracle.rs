@@ -52,7 +52,8 @@ impl Machine for KernelMachine<'_> {
     }
 
     fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
-        let (action, link, frame, tags) = self.judge(link, frame)?;
+        let judged = self.judge(link, frame)?;
+        let crate::packets::Outcome { action, link, frame, tags, .. } = judged;
         ensure!(tags.is_empty(), "tags on a link without: {tags:x?}");
         let action = match action {
             Action::Pass => nat_oracle::Action::Pass,

@@ -20,7 +20,7 @@ const REQUIREMENTS: &str = "
     forwards-disabled precedence two-players last-port sweep path-mtu
     links-vlan links-lans links-mtu links-mss links-jumbo links-generic
     next-hops next-hops-unresolved address-change leaks spoofing life-cycle probe explained malformed
-    two-cpus real-tools
+    two-cpus real-tools random
 ";
 
 /// How a last column without tests begins.

@@ -23,6 +23,7 @@ use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// How many entries fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,7 @@ pub struct HostTables {
     ingress: u8,
     clock: BootTime,
     random: Cell<u64>,
+    fixed: Option<u32>,
     pub(super) sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
     pub(super) slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
@@ -82,6 +84,7 @@ impl HostTables {
             ingress: 0,
             clock: BootTime(0).plus_secs(1_000),
             random: Cell::new(seed),
+            fixed: None,
             sessions: RefCell::default(),
             endpoints: RefCell::default(),
             slots: RefCell::default(),
@@ -108,9 +111,19 @@ impl HostTables {
         self.ingress = link;
     }
 
-    /// Lets time pass.
+    /// Has every random number be this one, or random again.
+    pub fn fix_random(&mut self, number: Option<u32>) {
+        self.fixed = number;
+    }
+
+    /// Lets so many seconds pass.
     pub fn advance(&mut self, seconds: u64) {
-        self.clock = self.clock.plus_secs(seconds);
+        self.advance_by(Duration::from_secs(seconds));
+    }
+
+    /// Lets time pass.
+    pub fn advance_by(&mut self, time: Duration) {
+        self.clock = self.clock.plus_nanos(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
     /// Counts a fragment that the daemon keeps, as the XDP program does.
@@ -242,6 +255,9 @@ impl Tables for HostTables {
 
     /// SplitMix64.
     fn random(&self) -> u32 {
+        if let Some(number) = self.fixed {
+            return number;
+        }
         let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
         self.random.set(state);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

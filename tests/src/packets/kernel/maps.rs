@@ -20,12 +20,12 @@ use nat_common::session::{
     EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord, Side,
 };
 use nat_common::settings::Settings;
-use nat_common::time::NANOS_PER_SEC;
 use nat_common::{BootTime, NetAddr, NetPort, Protocol};
 use nat_ebpf::host::Forward;
 use nix::time::{ClockId, clock_gettime};
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 type Bytes<const N: usize> = [u8; N];
 const SESSION_KEY: usize = size_of::<SessionKey>();
@@ -108,13 +108,13 @@ impl Maps {
 
     /// Forgets everything but links, addresses and counters.
     pub(super) fn clear(&mut self) -> Result<()> {
-        self.find_used_slots()?;
+        let sessions = self.find_used_slots()?;
         self.hints.slots().iter().for_each(PortHints::clear);
         for slot in std::mem::take(&mut self.used_slots) {
             self.ports.set(slot, Slot::default().to_bytes(), 0)?;
         }
-        for key in self.sessions.keys().collect::<Result<Vec<_>, _>>()? {
-            self.sessions.remove(&key)?;
+        for (key, _) in sessions {
+            self.sessions.remove(&bytemuck::cast(key))?;
         }
         for key in self.endpoints.keys().collect::<Result<Vec<_>, _>>()? {
             self.endpoints.remove(&key)?;
@@ -150,19 +150,25 @@ impl Maps {
         Ok(self.settings.set(0, bytemuck::cast::<_, Bytes<_>>(settings), 0)?)
     }
 
-    /// Brings all deadlines forward, as if so many seconds had passed.
-    pub(super) fn bring_deadlines_forward(&mut self, seconds: u64) -> Result<()> {
-        let nanos = seconds * NANOS_PER_SEC;
-        self.find_used_slots()?;
+    /// Brings all deadlines forward, as if so much time had passed.
+    pub(super) fn bring_deadlines_forward(&mut self, time: Duration) -> Result<()> {
+        let nanos = u64::try_from(time.as_nanos())?;
+        let now = now()?.0;
+        let sessions = self.find_used_slots()?;
         for index in &self.used_slots {
             let mut slot = Slot::from_bytes(self.ports.get(index, 0)?);
-            slot.bring_forward(seconds);
-            self.ports.set(*index, slot.to_bytes(), 0)?;
+            // What is over stays over.
+            if slot.is_taken(BootTime(now)) {
+                slot.bring_forward(nanos);
+                self.ports.set(*index, slot.to_bytes(), 0)?;
+            }
         }
-        for entry in self.sessions.iter().collect::<Result<Vec<_>, _>>()? {
-            let mut record: SessionRecord = bytemuck::pod_read_unaligned(&entry.1);
-            record.deadline = record.deadline.saturating_sub(nanos);
-            self.sessions.insert(entry.0, bytemuck::cast::<_, Bytes<SESSION>>(record), 0)?;
+        for (key, mut record) in sessions {
+            if record.deadline > now {
+                record.deadline = record.deadline.saturating_sub(nanos);
+                let record: Bytes<SESSION> = bytemuck::cast(record);
+                self.sessions.insert(bytemuck::cast::<_, Bytes<SESSION_KEY>>(key), record, 0)?;
+            }
         }
         for (key, until) in self.remotes.iter().collect::<Result<Vec<_>, _>>()? {
             self.remotes.insert(key, until.saturating_sub(nanos), 0)?;
@@ -179,13 +185,16 @@ impl Maps {
         self.change_settings(|settings| settings.swept_at = settings.swept_at.saturating_sub(nanos))
     }
 
-    pub(super) fn open_forward(&mut self, forward: &Forward) -> Result<()> {
+    /// Opens a port forward; `false` when its port is somebody else's.
+    pub(super) fn open_forward(&mut self, forward: &Forward) -> Result<bool> {
         let now = now()?;
         let index = forward.slot_index();
         let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
         let settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
         slot.take_from_wildcard(now, forward.client, settings.yielding(now, forward.protocol));
-        ensure!(!slot.is_others(now, forward.client), "port {} is in use", forward.port);
+        if slot.is_others(now, forward.client) {
+            return Ok(false);
+        }
         slot.lease(now, forward.client, forward.flags(), forward.deadline(now));
         self.ports.set(index, slot.to_bytes(), 0)?;
         for (key, until) in forward.listed(now) {
@@ -206,7 +215,16 @@ impl Maps {
             self.endpoints.insert(key, forward.external().pack(), 0)?;
         }
         self.used_slots.insert(index);
-        Ok(())
+        Ok(true)
+    }
+
+    /// The external endpoint that an internal one has, or had.
+    pub(super) fn external(&self, endpoint: &EndpointKey) -> Result<Option<ExternalEndpoint>> {
+        match self.endpoints.get(&bytemuck::cast(*endpoint), 0) {
+            Ok(word) => Ok(Some(ExternalEndpoint::unpack(word))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(super) fn close_forward(&mut self, forward: &Forward) -> Result<()> {
@@ -306,15 +324,12 @@ impl Maps {
 
     /// Says what of the clients' sessions and ports has ended, as the daemon's sweep does.
     pub(super) fn sweep_clients(&mut self) -> Result<()> {
-        self.find_used_slots()?;
+        let sessions = self.find_used_slots()?;
         let now = now()?;
         let settings: Settings = bytemuck::pod_read_unaligned(&self.settings.get(&0, 0)?);
         let mut live = HashMap::<NetAddr, Live>::new();
-        for entry in &self.sessions {
-            let (key, record) = entry?;
-            let key: SessionKey = bytemuck::cast(key);
-            let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
-            if let Some(client) = clients::counts_for(&key, &record, &settings, now) {
+        for (key, record) in &sessions {
+            if let Some(client) = clients::counts_for(key, record, &settings, now) {
                 live.entry(client).or_default().sessions += 1;
             }
         }
@@ -328,26 +343,25 @@ impl Maps {
         self.change_settings(|settings| settings.swept_at = now.0)
     }
 
-    /// Notes the slots that sessions and endpoints name.
-    fn find_used_slots(&mut self) -> Result<()> {
+    /// Notes the slots that sessions and endpoints name, and returns the sessions.
+    fn find_used_slots(&mut self) -> Result<Vec<(SessionKey, SessionRecord)>> {
         for entry in &self.endpoints {
             let (key, word) = entry?;
             let key: EndpointKey = bytemuck::cast(key);
             self.used_slots.insert(ExternalEndpoint::unpack(word).slot(key.protocol()));
         }
-        for entry in &self.sessions {
-            let (key, record) = entry?;
-            let key: SessionKey = bytemuck::cast(key);
-            let record: SessionRecord = bytemuck::pod_read_unaligned(&record);
+        let externals: HashMap<_, _> = self.externals.iter().collect::<Result<_, _>>()?;
+        let sessions = self.sessions()?;
+        for (key, record) in &sessions {
             let (addr, port) = match key.side() {
                 Side::Lan => (record.new_src, record.new_src_port),
                 Side::Wan => (key.dst, key.dst_port),
             };
-            if let Ok(index) = self.externals.get(&addr.octets(), 0) {
-                self.used_slots.insert(slot_index(index, key.protocol(), port.get()));
+            if let Some(index) = externals.get(&addr.octets()) {
+                self.used_slots.insert(slot_index(*index, key.protocol(), port.get()));
             }
         }
-        Ok(())
+        Ok(sessions)
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod clients;
 mod maps;
+mod oracle;
 mod race;
 mod router;
 mod slot;
@@ -13,7 +14,10 @@ mod slot;
 pub use race::{Racer, Shared};
 pub use router::Router;
 
-use super::machine::{Action, Change, MAX_ADDRESSES, Machine, Outcome};
+use super::machine::{
+    Action, Change, MAX_ADDRESSES, MAX_CLIENTS, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES,
+    Machine, Outcome,
+};
 use super::topology::{self, EGRESS, side};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::ProgramArray;
@@ -21,10 +25,12 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
+use nat_common::counters::COUNTERS;
 use nat_common::link::{DOT1AD, DOT1Q, Tags};
 use nat_common::maps::{
-    CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, HINTS, PORTS, PROGRAM_GUARD, PROGRAM_LAN,
-    PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN, SESSIONS, TRUNK,
+    CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, FRAGMENTS, HINTS, PORTS, PROGRAM_GUARD,
+    PROGRAM_LAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN, REMOTES,
+    SESSIONS, TRUNK,
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
@@ -41,6 +47,19 @@ pub struct KernelMachine<'a> {
     maps: Maps,
     sockets: Vec<OwnedFd>,
     verified: Vec<Verified>,
+    /// When the oracle has it begin anew.
+    begun: Instant,
+}
+
+/// How many entries fit.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// Session entries: two for each session.
+    pub sessions: u32,
+    /// Internal endpoints.
+    pub endpoints: u32,
+    /// Contacts.
+    pub contacts: u32,
 }
 
 /// How hard a program was for the kernel's verifier, which gives up after a million instructions.
@@ -82,6 +101,9 @@ pub fn object() -> Result<Vec<u8>> {
 /// `BPF_PROG_RUN` takes no frame without an Ethernet header.
 const SHORTEST_FRAME: usize = 14;
 
+/// Entries of the maps that no row fills. To look through a map takes the longer the larger it is.
+const ENTRIES: u32 = 1024;
+
 /// Room for what the program puts before a frame.
 const HEADROOM: usize = 256;
 
@@ -120,12 +142,27 @@ impl<'a> KernelMachine<'a> {
     /// # Errors
     /// When the kernel refuses it.
     pub fn load_object(router: &'a Router, object: &[u8]) -> Result<Self> {
+        let room = Room {
+            sessions: MAX_SESSION_ENTRIES,
+            endpoints: MAX_ENDPOINTS,
+            contacts: MAX_CONTACTS,
+        };
+        Self::with_room(router, object, room)
+    }
+
+    /// Loads a program with room for so much.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub fn with_room(router: &'a Router, object: &[u8], room: Room) -> Result<Self> {
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries(SESSIONS, super::machine::MAX_SESSION_ENTRIES)
-            .map_max_entries(ENDPOINTS, super::machine::MAX_ENDPOINTS)
-            .map_max_entries(CLIENTS, super::machine::MAX_CLIENTS)
-            .map_max_entries(CLIENTS_ENDED, super::machine::MAX_CLIENTS)
-            .map_max_entries(CONTACTS, super::machine::MAX_CONTACTS)
+            .map_max_entries(SESSIONS, room.sessions)
+            .map_max_entries(ENDPOINTS, room.endpoints)
+            .map_max_entries(CLIENTS, MAX_CLIENTS)
+            .map_max_entries(CLIENTS_ENDED, MAX_CLIENTS)
+            .map_max_entries(CONTACTS, room.contacts)
+            .map_max_entries(REMOTES, ENTRIES)
+            .map_max_entries(FRAGMENTS, ENTRIES)
             .map_max_entries(PORTS, MAX_ADDRESSES * SLOTS_PER_ADDRESS)
             .map_max_entries(HINTS, MAX_ADDRESSES * Protocol::COUNT)
             .load(object)
@@ -149,7 +186,7 @@ impl<'a> KernelMachine<'a> {
             ebpf.program_mut(PROGRAM_GUARD).context(PROGRAM_GUARD)?.try_into()?;
         guard.load().context("the kernel refuses the guard")?;
         let maps = Maps::take(&mut ebpf, router)?;
-        Ok(Self { router, ebpf, maps, sockets: Vec::new(), verified })
+        Ok(Self { router, ebpf, maps, sockets: Vec::new(), verified, begun: Instant::now() })
     }
 
     /// What the verifier had to do.
@@ -231,9 +268,15 @@ impl Machine for KernelMachine<'_> {
 
     fn change(&mut self, change: &Change) -> Result<()> {
         match change {
-            Change::Wait(seconds) => self.maps.bring_deadlines_forward(*seconds),
+            Change::Wait(seconds) => {
+                self.maps.bring_deadlines_forward(Duration::from_secs(*seconds))
+            }
             Change::Settings(change) => self.maps.change_settings(change),
-            Change::OpenForward(forward) => self.maps.open_forward(forward),
+            Change::OpenForward(forward) => {
+                let opened = self.maps.open_forward(forward)?;
+                ensure!(opened, "port {} is in use", forward.port);
+                Ok(())
+            }
             Change::CloseForward(forward) => self.maps.close_forward(forward),
             Change::OpenSocket(protocol, addr, port) => self.open_socket(*protocol, *addr, *port),
             Change::TakePort(protocol, port, owner, seconds) => {
@@ -254,14 +297,22 @@ impl Machine for KernelMachine<'_> {
     }
 
     fn receive(&mut self, link: u8, frame: &[u8]) -> Result<Outcome> {
-        let ingress = link;
         let before = self.maps.counters()?;
-        let tagged = with_tags(link, frame);
-        let (action, mut out) = self.run(link, &tagged)?;
-        let mut counted = self.maps.counters()?;
-        for (after, before) in counted.iter_mut().zip(before) {
+        let mut outcome = self.judge(link, frame)?;
+        outcome.counted = self.maps.counters()?;
+        for (after, before) in outcome.counted.iter_mut().zip(before) {
             *after -= before;
         }
+        Ok(outcome)
+    }
+}
+
+impl KernelMachine<'_> {
+    /// Has a frame come in, and does not look at the counters.
+    fn judge(&self, link: u8, frame: &[u8]) -> Result<Outcome> {
+        let ingress = link;
+        let tagged = with_tags(link, frame);
+        let (action, mut out) = self.run(link, &tagged)?;
         let (action, link) = match action {
             xdp_action::DROP => (Action::Drop, None),
             xdp_action::PASS if out.len() == tagged.len() => (Action::Pass, None),
@@ -275,7 +326,19 @@ impl Machine for KernelMachine<'_> {
         };
         let most = if action == Action::Pass { topology::tags(ingress).1.count() } else { 2 };
         let tags = take_tags(&mut out, most);
-        Ok(Outcome { action, link, frame: out, tags, counted })
+        Ok(Outcome { action, link, frame: out, tags, counted: [0; COUNTERS] })
+    }
+
+    /// Reads what stands before a frame that the kernel is to send; tells the link, `None`: every LAN's.
+    fn handed_over(&self, out: &[u8]) -> Result<Option<u8>> {
+        let note: [u8; HAND_OVER_LEN] =
+            *out.first_chunk().context("the frame has become shorter")?;
+        let [mark, ifindex]: [u32; 2] = bytemuck::cast(note);
+        ensure!(mark == HAND_OVER, "the mark before the frame is {mark:#x}");
+        if ifindex == EVERY_LAN {
+            return Ok(None);
+        }
+        self.router.link(ifindex).context("handed over to an interface that is no link").map(Some)
     }
 }
 
@@ -304,18 +367,4 @@ fn take_tags(frame: &mut Vec<u8>, most: usize) -> Vec<u16> {
         frame.drain(MACS..MACS + 4);
     }
     tags
-}
-
-impl KernelMachine<'_> {
-    /// Reads what stands before a frame that the kernel is to send; tells the link, `None`: every LAN's.
-    fn handed_over(&self, out: &[u8]) -> Result<Option<u8>> {
-        let note: [u8; HAND_OVER_LEN] =
-            *out.first_chunk().context("the frame has become shorter")?;
-        let [mark, ifindex]: [u32; 2] = bytemuck::cast(note);
-        ensure!(mark == HAND_OVER, "the mark before the frame is {mark:#x}");
-        if ifindex == EVERY_LAN {
-            return Ok(None);
-        }
-        self.router.link(ifindex).context("handed over to an interface that is no link").map(Some)
-    }
 }

@@ -2,7 +2,6 @@
 //! and works on it by [`nat_common::ports::PortSlot`]; here nothing else runs, and plain words do.
 
 use nat_common::ports::{Endpoint, Owner};
-use nat_common::time::NANOS_PER_SEC;
 use nat_common::{BootTime, NetAddr};
 
 /// Size of a slot, bytes.
@@ -94,8 +93,7 @@ impl Slot {
     }
 
     /// Brings its deadlines forward.
-    pub(super) fn bring_forward(&mut self, seconds: u64) {
-        let nanos = seconds * NANOS_PER_SEC;
+    pub(super) fn bring_forward(&mut self, nanos: u64) {
         self.hold = (self.hold >> 1).saturating_sub(nanos) << 1 | (self.hold & 1);
         self.lease = self.lease.saturating_sub(nanos);
     }

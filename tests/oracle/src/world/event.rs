@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "which ones they are, the world knows")]
 pub enum Event {
     /// A client sends to a server.
     Out { client: usize, to: usize, shape: Shape },
@@ -65,6 +66,8 @@ pub struct Shape {
     payload: u8,
     padding: u8,
     without_checksum: bool,
+    /// In two fragments, if that much of it may be cut off.
+    cut: bool,
 }
 
 impl Shape {
@@ -94,6 +97,9 @@ impl Shape {
         packet.ttl = self.ttl;
         packet.options = vec![1; usize::from(self.options) * 4];
         packet.padding = vec![0; usize::from(self.padding)];
+        if self.cut {
+            packet.fragment = 0;
+        }
         packet
     }
 }
@@ -111,8 +117,9 @@ fn shape() -> impl Strategy<Value = Shape> {
     ];
     let ttl = prop_oneof![30 => 2_u8.., 1 => 0..=1_u8];
     let options = prop_oneof![8 => Just(0_u8), 1 => 0..=10_u8];
-    (number, segment, ttl, options, 0..12_u8, 0..3_u8, prop::bool::weighted(0.2)).prop_map(
-        |(protocol, flags, ttl, options, payload, padding, without_checksum)| Shape {
+    let (without_checksum, cut) = (prop::bool::weighted(0.2), prop::bool::weighted(0.1));
+    (number, segment, ttl, options, 0..12_u8, 0..3_u8, without_checksum, cut).prop_map(
+        |(protocol, flags, ttl, options, payload, padding, without_checksum, cut)| Shape {
             protocol,
             flags,
             ttl,
@@ -120,6 +127,7 @@ fn shape() -> impl Strategy<Value = Shape> {
             payload,
             padding,
             without_checksum,
+            cut,
         },
     )
 }

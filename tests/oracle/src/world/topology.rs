@@ -14,7 +14,8 @@ pub(super) const WAN: u8 = 0;
 pub(super) const LAN: u8 = 1;
 const LAN1: u8 = 2;
 
-pub(super) const EXTERNALS: [Ipv4Addr; 3] =
+/// The external addresses; port forwards are on the first.
+pub const EXTERNALS: [Ipv4Addr; 3] =
     [Ipv4Addr::new(11, 22, 33, 1), Ipv4Addr::new(11, 22, 33, 4), Ipv4Addr::new(11, 22, 33, 3)];
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 9);
 const CLIENTS: [Ipv4Addr; 3] = [
@@ -35,9 +36,9 @@ pub(super) const ADDRESSES: Addresses = Addresses {
 /// Ports that the NAT may choose.
 pub(super) const PORTS: (u16, u16) = (1024, 65_535);
 
-/// Short, and different from each other.
+/// Short, different from each other, and multiples of sixteen seconds: everything ends at whole ones.
 pub(super) const TIMEOUTS: Timeouts =
-    Timeouts { udp: 160, icmp: 60, tcp_established: 640, tcp_transitory: 120 };
+    Timeouts { udp: 160, icmp: 64, tcp_established: 640, tcp_transitory: 128 };
 
 pub(super) fn client(number: usize) -> Peer {
     let port = CLIENT_PORTS[number / CLIENTS.len() % CLIENT_PORTS.len()];
@@ -72,7 +73,7 @@ pub(super) fn link_of(addr: Ipv4Addr) -> u8 {
     }
 }
 
-pub(super) fn side_of(link: u8) -> Side {
+pub(crate) fn side_of(link: u8) -> Side {
     if link == WAN { Side::Wan } else { Side::Lan }
 }
 
@@ -86,15 +87,27 @@ pub(super) fn next_hop(dst: Ipv4Addr) -> (u8, Ipv4Addr) {
 }
 
 pub(super) fn router_mac(link: u8) -> [u8; 6] {
-    [2, 0, 0, link, 0, 1]
+    [2, 0, 0, link, 0xff, 1]
 }
 
 pub(super) fn neighbour_mac(link: u8, addr: Ipv4Addr) -> [u8; 6] {
-    let [_, _, c, d] = addr.octets();
-    [2, 0, 0, link, c, d]
+    [2, 0, 0, link, 0, addr.octets()[3]]
 }
 
-pub(super) fn tables(seed: u64, rules: &Rules) -> HostTables {
+/// The settings of a world.
+pub(super) fn settings(rules: &Rules) -> Settings {
+    Settings {
+        pool_len: EXTERNALS.len() as u16,
+        udp_timeout: TIMEOUTS.udp * NANOS_PER_SEC,
+        icmp_timeout: TIMEOUTS.icmp * NANOS_PER_SEC,
+        tcp_established_timeout: TIMEOUTS.tcp_established * NANOS_PER_SEC,
+        tcp_transitory_timeout: TIMEOUTS.tcp_transitory * NANOS_PER_SEC,
+        ..rules.settings()
+    }
+}
+
+/// Tables without entries, beside what they know of the surroundings.
+pub(crate) fn tables(seed: u64) -> HostTables {
     let mut network = Network::default();
     for (index, ifindex, side) in
         [(WAN, 11, Side::Wan), (LAN, 12, Side::Lan), (LAN1, 13, Side::Lan)]
@@ -118,13 +131,5 @@ pub(super) fn tables(seed: u64, rules: &Rules) -> HostTables {
     }
     let mut tables = HostTables::new(network, seed);
     tables.set_externals(EXTERNALS.map(Into::into).to_vec(), Vec::new());
-    tables.settings = Some(Settings {
-        pool_len: 3,
-        udp_timeout: TIMEOUTS.udp * NANOS_PER_SEC,
-        icmp_timeout: TIMEOUTS.icmp * NANOS_PER_SEC,
-        tcp_established_timeout: TIMEOUTS.tcp_established * NANOS_PER_SEC,
-        tcp_transitory_timeout: TIMEOUTS.tcp_transitory * NANOS_PER_SEC,
-        ..rules.settings()
-    });
     tables
 }

@@ -1,22 +1,28 @@
-//! The pipeline and the reference side by side, and what happens to them.
+//! A machine and the reference side by side, and what happens to them.
 
+mod compare;
 mod event;
 mod rules;
-mod topology;
+pub(crate) mod topology;
 
 pub use event::{Event, event};
 pub use rules::{Rules, rules};
 
-use crate::reference::{Fate, Reference, SECOND, Side, Terms};
+use crate::machine::{HostMachine, Machine, Outcome};
+use crate::reference::{Reference, SECOND, Side, Terms};
+use compare::{is_sent, judge, pieces, pieces_of};
 use event::{LetsIn, PortPick};
 use nat_common::ports::Endpoint;
-use nat_common::session::{EndpointKey, ExternalEndpoint};
+use nat_common::session::EndpointKey;
+use nat_common::settings::Settings;
+use nat_common::time::NANOS_PER_SEC;
 use nat_common::{Counter, NetAddr, NetPort, Protocol};
+use nat_ebpf::Decision;
+use nat_ebpf::host::Forward;
 use nat_ebpf::host::packet::{Body, Packet, Peer, icmp, protocol};
-use nat_ebpf::host::{Forward, HostFrame, HostTables};
-use nat_ebpf::{Decision, Tables, process};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 use topology::{EXTERNALS, TIMEOUTS, WAN};
 
 /// What is counted here may be left to the kernel translated.
@@ -25,25 +31,47 @@ const LEFT_TRANSLATED: [u32; 2] = [Counter::PassTtl as u32, Counter::PassTooBig 
 /// Packets that can still be answered.
 const REMEMBERED: usize = 24;
 
+/// So many times may pass beside the seconds of waits; together they stay well below a second.
+const WAITS_BESIDE: u64 = 150;
+
 /// Both NATs.
-pub struct World {
-    tables: HostTables,
+pub struct World<'m, M> {
+    machine: &'m mut M,
     reference: Reference,
     /// What was sent last, as it came out, with its link.
     sent: Vec<(u8, Packet)>,
     forwards: Vec<Forward>,
+    waits: u64,
+    packets: u64,
 }
 
-impl World {
-    pub fn new(seed: u64, rules: Rules) -> Self {
+impl<'m, M: Machine> World<'m, M> {
+    /// Both without state.
+    ///
+    /// # Errors
+    /// When the machine cannot be reset.
+    pub fn new(machine: &'m mut M, rules: Rules) -> Result<Self, String> {
         let Rules { modes, limits } = rules;
         let range = topology::PORTS;
-        Self {
-            tables: topology::tables(seed, &rules),
+        machine.reset(topology::settings(&rules)).map_err(failed)?;
+        Ok(Self {
+            machine,
             reference: Reference::new(topology::ADDRESSES, TIMEOUTS, range, modes, limits),
             sent: Vec::new(),
             forwards: Vec::new(),
-        }
+            waits: 0,
+            packets: 0,
+        })
+    }
+
+    /// Whether the machine has taken too long for what comes of anything to be compared.
+    pub fn is_late(&self) -> bool {
+        self.machine.is_late()
+    }
+
+    /// How many packets came in so far.
+    pub fn packets(&self) -> u64 {
+        self.packets
     }
 
     /// The packet that an event consists of, if it does, and the link by which it comes in.
@@ -102,13 +130,176 @@ impl World {
         self.sent.get(number.checked_rem(self.sent.len())?)
     }
 
+    /// Has something happen to both.
+    ///
+    /// # Errors
+    /// Where they differ.
+    pub fn play(&mut self, event: &Event) -> Result<(), String> {
+        if let Some((link, packet)) = self.packet(event) {
+            return self.receive(link, &packet);
+        }
+        match event {
+            Event::Open { protocol, port, client, lets_in } => {
+                let may_be_everybody = *protocol == protocol::UDP && *port != 0;
+                let client = topology::forwarded(*client, may_be_everybody);
+                self.open(*protocol, *port, client, *lets_in)
+            }
+            Event::Close(which) => {
+                if !self.forwards.is_empty() {
+                    let forward = self.forwards.swap_remove(which % self.forwards.len());
+                    self.close(&forward)?;
+                }
+                Ok(())
+            }
+            Event::Wait(seconds) => self.wait(*seconds),
+            Event::Connect(connected) => {
+                self.reference.connected = *connected;
+                self.settings(&|settings| settings.connected = u16::from(*connected))
+            }
+            Event::Sweep => {
+                self.reference.sweep();
+                self.machine.sweep().map_err(failed)
+            }
+            Event::VoidSessions => {
+                self.reference.nat_generation += 1;
+                self.settings(&|settings| settings.nat_generation += 1)
+            }
+            Event::ChangeRoutes => self.settings(&|settings| settings.route_generation += 1),
+            // An answer while there is nothing to answer.
+            _ => Ok(()),
+        }
+    }
+
+    fn settings(&mut self, change: &dyn Fn(&mut Settings)) -> Result<(), String> {
+        self.machine.settings(change).map_err(failed)
+    }
+
+    fn wait(&mut self, seconds: u64) -> Result<(), String> {
+        if M::BESIDE > 0 && self.waits == WAITS_BESIDE {
+            return Ok(());
+        }
+        self.waits += 1;
+        let beside = Duration::from_nanos(M::BESIDE * NANOS_PER_SEC / SECOND);
+        self.machine.wait(Duration::from_secs(seconds) + beside).map_err(failed)?;
+        self.reference.now += seconds * SECOND + M::BESIDE;
+        Ok(())
+    }
+
+    /// One of the external endpoints that anybody ever had.
+    fn port(&self, protocol: u8, pick: PortPick) -> Peer {
+        let known = self.reference.ports.known(protocol);
+        match pick {
+            PortPick::Known(number) if !known.is_empty() => known[number % known.len()],
+            PortPick::Known(_) => (EXTERNALS[0], 5000),
+            PortPick::Any(port) => (EXTERNALS[usize::from(port) % 3], port),
+        }
+    }
+
+    /// Has a packet come in, in fragments if it may be fragmented, and compares.
+    fn receive(&mut self, link: u8, packet: &Packet) -> Result<(), String> {
+        let mut packet = packet.clone();
+        // Two packets of one flow may be in fragments at one time.
+        packet.id = packet.id.wrapping_add(self.packets as u16);
+        let pieces = pieces(&packet);
+        let (first, later) = pieces.split_first().ok_or("a packet without pieces")?;
+        let outcome = self.come(link, first)?;
+        let side = if link == WAN { Side::Wan } else { Side::Lan };
+        let observed = match side {
+            Side::Lan => self.mapped(packet.protocol(), packet.source())?,
+            Side::Wan => None,
+        };
+        let fate = self.reference.receive(side, &packet, observed)?;
+        let Some((by, sent)) = judge(&fate, &outcome, first)? else { return Ok(()) };
+        // What becomes of those of which nothing is sent on, the reference does not say.
+        for (piece, wanted) in later.iter().zip(pieces_of(&sent, pieces.len()).iter().skip(1)) {
+            let outcome = self.come(link, piece)?;
+            is_sent(&outcome, by, wanted)?;
+        }
+        self.sent.insert(0, (by, sent));
+        self.sent.truncate(REMEMBERED);
+        Ok(())
+    }
+
+    fn come(&mut self, link: u8, packet: &Packet) -> Result<Outcome, String> {
+        self.packets += 1;
+        self.machine.receive(link, &packet.to_bytes()).map_err(failed)
+    }
+
+    /// The external endpoint that the machine says an internal one has.
+    fn mapped(&self, number: u8, endpoint: Peer) -> Result<Option<Peer>, String> {
+        let Some(protocol) = Protocol::from_ip(number) else { return Ok(None) };
+        let key = EndpointKey::new(protocol, endpoint.0.into(), NetPort::new(endpoint.1));
+        let external = self.machine.external(&key).map_err(failed)?;
+        Ok(external.and_then(|external| {
+            let addr = EXTERNALS.get(usize::from(external.pool_index))?;
+            Some((*addr, external.port.get()))
+        }))
+    }
+
+    fn open(
+        &mut self,
+        number: u8,
+        port: u16,
+        client: Peer,
+        LetsIn { any, remote, disabled }: LetsIn,
+    ) -> Result<(), String> {
+        let protocol = Protocol::from_ip(number).unwrap();
+        // One at a time: to change a forward is to close it and to open it.
+        let here = |forward: &Forward| forward.protocol == protocol && forward.port == port;
+        while let Some(place) = self.forwards.iter().position(here) {
+            let forward = self.forwards.swap_remove(place);
+            self.close(&forward)?;
+        }
+        let remote = remote.map(|(server, seconds)| (topology::server(server).0, seconds));
+        let forward = Forward {
+            protocol,
+            port,
+            client: Endpoint { addr: client.0.into(), port: NetPort::new(client.1) },
+            any_remote: any,
+            remotes: remote.iter().map(|(addr, secs)| (NetAddr::from(*addr), *secs)).collect(),
+            disabled,
+        };
+        let now = self.reference.now;
+        let leases: HashMap<_, _> = any
+            .map(|seconds| (Ipv4Addr::UNSPECIFIED, now + seconds * SECOND))
+            .into_iter()
+            .chain(remote.map(|(addr, seconds)| (addr, now + seconds * SECOND)))
+            .collect();
+        let reserved = disabled.map(|seconds| now + seconds * SECOND);
+        let yielding = self.reference.yielding(number);
+        let terms = Terms { leases, reserved, yielding };
+        let external = (EXTERNALS[0], port);
+        let wanted = self.reference.ports.open_forward(now, number, external, client, terms);
+        let found = self.machine.open_forward(&forward).map_err(failed)?;
+        if found != wanted {
+            return Err(format!("opening {forward:?} told {found}, not {wanted}"));
+        }
+        if found {
+            self.forwards.push(forward);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, forward: &Forward) -> Result<(), String> {
+        self.machine.close_forward(forward).map_err(failed)?;
+        let client = (forward.client.addr.into(), forward.client.port.get());
+        let number = match forward.protocol {
+            Protocol::Tcp => protocol::TCP,
+            _ => protocol::UDP,
+        };
+        self.reference.close_forward(number, forward.port, client);
+        Ok(())
+    }
+}
+
+impl World<'_, HostMachine> {
     /// Has any frame come in, and checks what must hold for all frames. The reference hears nothing of
     /// it.
+    ///
+    /// # Errors
+    /// What does not hold.
     pub fn throw(&mut self, link: u8, bytes: &[u8]) -> Result<(), String> {
-        let mut frame = HostFrame::new(bytes);
-        self.tables.set_ingress(link);
-        let verdict = process(&mut frame, &self.tables, topology::side_of(link));
-        let found = frame.to_bytes();
+        let (verdict, found) = self.machine.process(link, bytes);
         let link = match verdict.decision() {
             Decision::Pass(_) | Decision::Drop(_) | Decision::Keep { .. } if found == bytes => {
                 return Ok(());
@@ -134,181 +325,12 @@ impl World {
         }
         Ok(())
     }
+}
 
-    /// Has something happen to both.
-    pub fn play(&mut self, event: &Event) -> Result<(), String> {
-        if let Some((link, packet)) = self.packet(event) {
-            return self.receive(link, &packet);
-        }
-        match event {
-            Event::Open { protocol, port, client, lets_in } => {
-                let may_be_everybody = *protocol == protocol::UDP && *port != 0;
-                let client = topology::forwarded(*client, may_be_everybody);
-                self.open(*protocol, *port, client, *lets_in)
-            }
-            Event::Close(which) => {
-                if !self.forwards.is_empty() {
-                    let forward = self.forwards.swap_remove(which % self.forwards.len());
-                    self.close(&forward);
-                }
-                Ok(())
-            }
-            Event::Wait(seconds) => {
-                self.tables.advance(*seconds);
-                self.reference.now += seconds * SECOND;
-                Ok(())
-            }
-            Event::Connect(connected) => {
-                self.settings(|settings| settings.connected = u16::from(*connected));
-                self.reference.connected = *connected;
-                Ok(())
-            }
-            Event::Sweep => {
-                self.tables.sweep_clients();
-                self.reference.sweep();
-                Ok(())
-            }
-            Event::VoidSessions => {
-                self.settings(|settings| settings.nat_generation += 1);
-                self.reference.nat_generation += 1;
-                Ok(())
-            }
-            Event::ChangeRoutes => {
-                self.settings(|settings| settings.route_generation += 1);
-                Ok(())
-            }
-            // An answer while there is nothing to answer.
-            _ => Ok(()),
-        }
-    }
-
-    fn settings(&mut self, change: impl FnOnce(&mut nat_common::settings::Settings)) {
-        change(self.tables.settings.as_mut().unwrap());
-    }
-
-    /// One of the external endpoints that anybody ever had.
-    fn port(&self, protocol: u8, pick: PortPick) -> Peer {
-        let known = self.reference.ports.known(protocol);
-        match pick {
-            PortPick::Known(number) if !known.is_empty() => known[number % known.len()],
-            PortPick::Known(_) => (EXTERNALS[0], 5000),
-            PortPick::Any(port) => (EXTERNALS[usize::from(port) % 3], port),
-        }
-    }
-
-    /// Has a packet come in, and compares.
-    fn receive(&mut self, link: u8, packet: &Packet) -> Result<(), String> {
-        let bytes = packet.to_bytes();
-        let mut frame = HostFrame::new(&bytes);
-        self.tables.set_ingress(link);
-        let verdict = process(&mut frame, &self.tables, topology::side_of(link));
-        let found = frame.to_bytes();
-
-        let side = if link == WAN { Side::Wan } else { Side::Lan };
-        let observed = self.mapped(packet.protocol(), packet.source());
-        let fate = self.reference.receive(side, packet, observed)?;
-        match (&fate, verdict.decision()) {
-            (Fate::Pass, Decision::Pass(_)) | (Fate::Drop, Decision::Drop(_)) => {
-                if found != bytes {
-                    return Err(format!("{verdict:?}, and yet changed: {packet:?}"));
-                }
-            }
-            (Fate::PassAs(wanted), Decision::Pass(_)) => {
-                if found != wanted.to_bytes() {
-                    let found = Packet::parse(&found);
-                    return Err(format!("left as {found:?}, not as {wanted:?}"));
-                }
-            }
-            (Fate::Send(wanted), Decision::Send { link: by }) => {
-                let mut wanted = Packet::clone(wanted);
-                let (link, next_hop) = topology::next_hop(wanted.dst);
-                wanted.dst_mac = topology::neighbour_mac(link, next_hop);
-                wanted.src_mac = topology::router_mac(link);
-                if by != link || found != wanted.to_bytes() {
-                    let found = Packet::parse(&found);
-                    return Err(format!("sent by {by} is {found:?}, not by {link} {wanted:?}"));
-                }
-                if link == WAN && !EXTERNALS.contains(&wanted.src) {
-                    return Err(format!("a source of its own on the WAN: {wanted:?}"));
-                }
-                self.sent.insert(0, (link, wanted));
-                self.sent.truncate(REMEMBERED);
-            }
-            (Fate::Broadcast(wanted), Decision::Broadcast) => {
-                // The kernel writes the MAC addresses, one copy after the other.
-                if found != wanted.to_bytes() {
-                    let found = Packet::parse(&found);
-                    return Err(format!("sent to everybody is {found:?}, not {wanted:?}"));
-                }
-            }
-            _ => return Err(format!("{verdict:?}, not {fate:?}, for {packet:?}")),
-        }
-        Ok(())
-    }
-
-    /// The external endpoint that the pipeline says an internal one has.
-    fn mapped(&self, number: u8, endpoint: Peer) -> Option<Peer> {
-        let protocol = Protocol::from_ip(number)?;
-        let key = EndpointKey::new(protocol, endpoint.0.into(), NetPort::new(endpoint.1));
-        let word = self.tables.endpoint(&key)?;
-        let external = ExternalEndpoint::unpack(word.get());
-        let addr = self.tables.pool_address(u32::from(external.pool_index))?;
-        Some((addr.into(), external.port.get()))
-    }
-
-    fn open(
-        &mut self,
-        number: u8,
-        port: u16,
-        client: Peer,
-        LetsIn { any, remote, disabled }: LetsIn,
-    ) -> Result<(), String> {
-        let protocol = Protocol::from_ip(number).unwrap();
-        // One at a time: to change a forward is to close it and to open it.
-        let here = |forward: &Forward| forward.protocol == protocol && forward.port == port;
-        while let Some(place) = self.forwards.iter().position(here) {
-            let forward = self.forwards.swap_remove(place);
-            self.close(&forward);
-        }
-        let remote = remote.map(|(server, seconds)| (topology::server(server).0, seconds));
-        let forward = Forward {
-            protocol,
-            port,
-            client: Endpoint { addr: client.0.into(), port: NetPort::new(client.1) },
-            any_remote: any,
-            remotes: remote.iter().map(|(addr, secs)| (NetAddr::from(*addr), *secs)).collect(),
-            disabled,
-        };
-        let now = self.reference.now;
-        let leases: HashMap<_, _> = any
-            .map(|seconds| (Ipv4Addr::UNSPECIFIED, now + seconds * SECOND))
-            .into_iter()
-            .chain(remote.map(|(addr, seconds)| (addr, now + seconds * SECOND)))
-            .collect();
-        let reserved = disabled.map(|seconds| now + seconds * SECOND);
-        let yielding = self.reference.yielding(number);
-        let terms = Terms { leases, reserved, yielding };
-        let external = (EXTERNALS[0], port);
-        let wanted = self.reference.ports.open_forward(now, number, external, client, terms);
-        let found = self.tables.open_forward(&forward).is_ok();
-        if found != wanted {
-            return Err(format!("opening {forward:?} told {found}, not {wanted}"));
-        }
-        if found {
-            self.forwards.push(forward);
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, forward: &Forward) {
-        self.tables.close_forward(forward);
-        let client = (forward.client.addr.into(), forward.client.port.get());
-        let number = match forward.protocol {
-            Protocol::Tcp => protocol::TCP,
-            _ => protocol::UDP,
-        };
-        self.reference.close_forward(number, forward.port, client);
-    }
+/// What a machine could not do.
+#[allow(clippy::needless_pass_by_value, reason = "as `map_err` wants it")]
+fn failed(error: anyhow::Error) -> String {
+    format!("the machine: {error:#}")
 }
 
 /// With the MAC addresses of whoever sends it in by a link.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 /// What stays the same for as long as a world does.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    pub modes: Modes,
-    pub limits: Limits,
+    pub(super) modes: Modes,
+    pub(super) limits: Limits,
 }
 
 impl Rules {

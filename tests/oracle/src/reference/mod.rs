@@ -21,10 +21,10 @@ use tcp::Connection;
 pub use filter::{Mode, Modes};
 pub use limits::Limits;
 
-/// Sixteenths of a second.
+/// Parts of a second.
 pub type Ticks = u64;
 /// Ticks in a second.
-pub const SECOND: Ticks = 16;
+pub const SECOND: Ticks = 256;
 
 /// On which side a packet is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -327,7 +327,14 @@ impl Reference {
         observed: Option<Peer>,
     ) -> Result<Option<Fate>, String> {
         let Key { side, protocol, src, dst } = opening.key;
-        // First of all: the opener's own port might become the one that is called.
+        let charged = match (side, opening.called) {
+            (Side::Wan, Some(called)) => called.0,
+            _ => src.0,
+        };
+        if !self.clients.may_have_a_session(self.now, charged, side == Side::Lan) {
+            return Ok(Some(Fate::Drop));
+        }
+        // Before that is mapped: the opener's own port might become the one that is called.
         if let (Side::Lan, Some(called)) = (side, opening.called)
             && !opening.is_query()
         {
@@ -337,13 +344,6 @@ impl Reference {
             } else {
                 self.ports.extend(self.now, protocol, dst, called, moment);
             }
-        }
-        let charged = match (side, opening.called) {
-            (Side::Wan, Some(called)) => called.0,
-            _ => src.0,
-        };
-        if !self.clients.may_have_a_session(self.now, charged, side == Side::Lan) {
-            return Ok(Some(Fate::Drop));
         }
         let idle = self.idle_time(protocol, &Connection::default());
         let mut deadline = self.now + idle + idle / 16;

@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
                         assert!(opened, "let in by nobody: {frame:02x?}");
                         check_sent(link, &frame, LAN, &outcome.frame);
                     }
-                    (Action::Pass, _) => check_passed(&frame, &outcome.frame),
+                    (Action::Pass, _) => check_passed(link, &frame, &outcome.frame),
                     (Action::Drop, _) => {}
                     (action, None) => assert_eq!(action, Action::Drop, "sent by no link"),
                 }

@@ -317,10 +317,11 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
 /// A number of which the compiler knows nothing: it would leave out a check of the bounds that it can
 /// prove, and the verifier cannot.
 #[inline(always)]
-fn opaque(number: u32) -> usize {
+pub(crate) fn opaque(number: u32) -> usize {
     let mut index = number as usize;
-    // SAFETY: no instruction at all.
-    unsafe { asm!("/* {0} */", inout(reg) index, options(nomem, nostack)) };
+    // SAFETY: a register is copied to itself. No instruction at all would do for the compiler, but not for
+    // the line information, in which the kernel wants each line to have one.
+    unsafe { asm!("{0} = {0}", inout(reg) index, options(nomem, nostack)) };
     index
 }
 

@@ -90,28 +90,31 @@ impl Reference {
         {
             deadline = deadline.min(self.ports.let_in_until(self.now, key.protocol, &need));
         }
+        // Half a session is none, and holds nothing.
+        let Some(other) = other else {
+            self.halves.insert(*key, Half { deadline: 0, ..half });
+            return true;
+        };
         let mut needs = vec![half.need(key)];
-        needs.extend(
-            other.filter(|_| half.hairpin && !is_query).map(|other| other.need(&half.other)),
-        );
+        if half.hairpin && !is_query {
+            needs.push(other.need(&half.other));
+        }
         let held = needs.iter().all(|need| {
             self.ports.extend(self.now, key.protocol, need.external, need.owner, deadline)
         });
-        // Half a session is none, and one whose port is somebody else's neither.
-        let whole = held && other.is_some();
-        let changed = |half: Half| Half {
-            deadline: if whole { deadline } else { 0 },
-            connection: if held { connection } else { half.connection },
+        // Nor is one whose port is somebody else's. What was not seen now is not told to the other half,
+        // which may be that of another session between the same two by another port.
+        let told = |half: Half| Half {
+            deadline: if held { deadline } else { 0 },
+            connection: if held && changed { connection } else { half.connection },
             ..half
         };
-        self.halves.insert(*key, changed(half));
-        if let Some(other) = other {
-            self.halves.insert(half.other, changed(other));
+        self.halves.insert(*key, told(half));
+        self.halves.insert(half.other, told(other));
+        self.stays_in_contact(key, &told(half));
+        if half.hairpin && !is_query {
+            self.stays_in_contact(&half.other, &told(other));
         }
-        self.stays_in_contact(key, &changed(half));
-        if let (true, Some(other)) = (half.hairpin && !is_query, other) {
-            self.stays_in_contact(&half.other, &changed(other));
-        }
-        held || other.is_none()
+        held
     }
 }

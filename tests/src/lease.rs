@@ -6,7 +6,7 @@ use std::net::{SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long a probe waits for its answer.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(150);
+const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);

@@ -13,7 +13,7 @@ use aya_ebpf::helpers::{
 };
 use core::arch::asm;
 use core::ffi::c_void;
-use core::mem::{size_of, size_of_val, zeroed};
+use core::mem::{MaybeUninit, size_of, size_of_val, zeroed};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
 use nat_common::client::{Client, Ended};
@@ -427,8 +427,17 @@ fn insert_client(addr: &NetAddr) -> Result<(), InsertError> {
 extern "C" fn nat_route(ctx: *mut xdp_md, addresses: u64, trunk: u64) -> u64 {
     let (kernel, behind_trunk) = (Kernel::<false>::new(ctx), Kernel::<true>::new(ctx));
     let ingress = if trunk == 0 { kernel.ingress() } else { behind_trunk.ingress() };
-    // SAFETY: all-zero is a valid value of this C struct of integers.
-    let mut params: FibParams = unsafe { zeroed() };
+    let mut params = MaybeUninit::<FibParams>::uninit();
+    // SAFETY: the words written are those of the struct, of which all-zero is a valid value. One by one,
+    // since a call of `memset` would have a stack frame of its own, of which older verifiers count 32
+    // bytes.
+    let params = unsafe {
+        let words = params.as_mut_ptr().cast::<u32>();
+        for index in 0..size_of::<FibParams>() / 4 {
+            words.add(index).write_volatile(0);
+        }
+        params.assume_init_mut()
+    };
     params.family = AF_INET;
     params.ifindex = match ingress {
         Some(link) => link.ifindex,
@@ -437,9 +446,8 @@ extern "C" fn nat_route(ctx: *mut xdp_md, addresses: u64, trunk: u64) -> u64 {
     params.__bindgen_anon_3.ipv4_src = (addresses >> 32) as u32;
     params.__bindgen_anon_4.ipv4_dst = addresses as u32;
     // SAFETY: context and parameters are valid for the call, and the length is theirs.
-    let result = unsafe {
-        bpf_fib_lookup(kernel.pointer(), &raw mut params, size_of::<FibParams>() as i32, 0)
-    };
+    let result =
+        unsafe { bpf_fib_lookup(kernel.pointer(), params, size_of::<FibParams>() as i32, 0) };
     let resolved = match result as u32 {
         BPF_FIB_LKUP_RET_SUCCESS => true,
         BPF_FIB_LKUP_RET_NO_NEIGH => false,

@@ -70,7 +70,7 @@ pub fn add_to_checksum<F: Frame>(frame: &mut F, payload: usize, delta: u16) -> O
 }
 
 /// From the option at `at` to the next one: where it begins, 0 when there is none, or where the value of
-/// MSS stands and [`FOUND`].
+/// MSS stands, with bit 32 set.
 #[inline(always)]
 pub fn step<F: Frame>(frame: &mut F, payload: usize, at: usize) -> u64 {
     find(frame, payload, at).unwrap_or(0)

@@ -15,7 +15,8 @@ pub(super) fn check_passed(link: u8, before: &[u8], after: &[u8]) {
     }
     assert_eq!((link, before.len()), (WAN, after.len()), "changed, and passed on: {before:02x?}");
     let (Some(old), Some(new)) = (Ip::read(before), Ip::read(after)) else {
-        panic!("changed, and no IPv4: {before:02x?}");
+        assert!(before.is_empty(), "changed, and no IPv4: {before:02x?}");
+        return;
     };
     assert_eq!((old.src(), old.at(8)), (new.src(), new.at(8)), "{after:02x?}");
     check_translated(&old, &new, after);

@@ -61,7 +61,6 @@ pub struct Ip {
 }
 
 impl Ip {
-    const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
     const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
     const OFFSET: u16 = 0x1fff_u16.to_be();
 
@@ -87,12 +86,6 @@ impl Ip {
     #[inline(always)]
     pub const fn fragment_key(&self, side: Side) -> FragmentKey {
         FragmentKey::new(side, self.src, self.dst, self.id, self.protocol)
-    }
-
-    /// Whether routers may not fragment it.
-    #[inline(always)]
-    pub const fn is_whole_or_none(&self) -> bool {
-        self.fragment & Self::DONT_FRAGMENT != 0
     }
 
     /// Whether it is a fragment that overlaps the transport header, to change it behind the back of

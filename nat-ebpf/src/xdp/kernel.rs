@@ -5,7 +5,8 @@ use crate::memory::Memory;
 use crate::{fragments, maps};
 use aya_ebpf::bindings::{
     BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
+    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as SocketTuple, xdp_md,
 };
 use aya_ebpf::helpers::{
     bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns, bpf_sk_lookup_udp, bpf_sk_release,
@@ -13,7 +14,7 @@ use aya_ebpf::helpers::{
 };
 use core::arch::asm;
 use core::ffi::c_void;
-use core::mem::{MaybeUninit, size_of, size_of_val, zeroed};
+use core::mem::{MaybeUninit, size_of, size_of_val};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
 use nat_common::client::{Client, Ended};
@@ -476,20 +477,18 @@ extern "C" fn nat_local_socket(ctx: *mut xdp_md, local: u64, remote: u64) -> u64
     let protocol = protocol(local >> 48);
     let (local, remote) = (mapping::peer(local), mapping::peer(remote));
     const CURRENT_NETNS: u64 = u64::MAX;
-    // SAFETY: all-zero is a valid value of this C union of integers.
-    let mut tuple: bpf_sock_tuple = unsafe { zeroed() };
-    // SAFETY: writing integers into the union's IPv4 member, which lies within it.
-    let size = unsafe {
-        let ipv4 = &mut tuple.__bindgen_anon_1.ipv4;
-        ipv4.saddr = remote.0.to_be32();
-        ipv4.daddr = local.0.to_be32();
-        ipv4.sport = remote.1.0;
-        ipv4.dport = local.1.0;
-        size_of_val(ipv4) as u32
+    // The IPv4 part of `bpf_sock_tuple`, by whose length the helper knows it. The whole has room for
+    // IPv6, and with that this frame would count 64 bytes.
+    let mut tuple = SocketTuple {
+        saddr: remote.0.to_be32(),
+        daddr: local.0.to_be32(),
+        sport: remote.1.0,
+        dport: local.1.0,
     };
+    let size = size_of_val(&tuple) as u32;
     // SAFETY: context and tuple are valid for the call; a socket that is found is released.
     unsafe {
-        let tuple = &raw mut tuple;
+        let tuple = (&raw mut tuple).cast::<bpf_sock_tuple>();
         let socket = match protocol {
             Protocol::Tcp => bpf_skc_lookup_tcp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),
             Protocol::Udp => bpf_sk_lookup_udp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),

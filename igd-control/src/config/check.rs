@@ -2,7 +2,7 @@
 
 use super::{Config, Interfaces, MssClamp};
 use nat_common::client::MAX_RATE;
-use std::{collections::HashSet, ops::RangeInclusive};
+use std::{collections::HashSet, ops::RangeInclusive, path::Path};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
@@ -40,6 +40,9 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     if let MssClamp::Bytes(bytes) = nat.mss_clamp {
         let segment = (536..=u32::from(u16::MAX), "RFC 9293 3.7.1");
         range("nat.mss-clamp", u32::from(bytes), segment)?;
+    }
+    if nat.mapping_log().is_some_and(Path::is_relative) {
+        return violation("nat.mapping-log", "must be an absolute path, or empty");
     }
     range("upnp.max-age", upnp.max_age, (60..=DAY, "UPnP Device Architecture 1.1, 1.2.2"))?;
     let notify = (10..=upnp.max_age / 2, "at most half of max-age, so that one may be lost");

@@ -143,6 +143,15 @@ pub const KEYS: &[Key] = &[
          behind which path MTU discovery fails.",
     ),
     key(
+        "nat",
+        "mapping-log",
+        "\"\"",
+        "Absolute path of a file to which every mapping is logged: a line of JSON when a LAN client gets \
+         an external port and another when it has it no more, by the names of RFC 8158 (natEvent 8 and 9). \
+         Where packets go is not logged. A file that is moved away is followed by a new one. Empty: no \
+         log.",
+    ),
+    key(
         "upnp",
         "http-port",
         "5000",

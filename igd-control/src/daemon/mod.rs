@@ -152,6 +152,7 @@ fn data_path_config(config: &Config) -> DataPathConfig {
         pin_dir: config.daemon.pin_dir().map(Path::to_owned),
         max_sessions: config.nat.max_sessions,
         pool: config.nat.pool(),
+        mapping_log: config.nat.mapping_log().map(Path::to_owned),
         xdp_mode: config.interfaces.xdp_mode,
         settings: config.nat.settings(),
     }

@@ -23,7 +23,8 @@ use nat_common::counters::COUNTERS;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
 use nat_common::link::Link;
-use nat_common::ports::{Endpoint, PortSlot};
+use nat_common::mapping_note::MappingNote;
+use nat_common::ports::{Endpoint, Owner, PortSlot};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -153,6 +154,11 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
             EEXIST => InsertError::Exists,
             _ => InsertError::Full,
         })
+    }
+
+    #[inline(always)]
+    fn note_mapping(&self, at: BootTime, slot: u32, owner: Owner) {
+        note_mapping(at.0, slot, owner.word());
     }
 
     #[inline(always)]
@@ -408,6 +414,17 @@ extern "C" fn nat_tcp_option(ctx: *mut xdp_md, payload: u64, at: u64) -> u64 {
 
 /// Offset of a TCP header behind the longest IPv4 header, bytes.
 const MOST_HEADERS: usize = ETHERNET + 60;
+
+/// Tells the daemon of a mapping. When there is no room it finds the mapping in the port table.
+///
+/// Not inlined: its callers are short of stack.
+#[inline(never)]
+fn note_mapping(at: u64, slot: u32, owner: u64) {
+    if let Some(mut entry) = maps::MAPPING_NOTES.reserve::<MappingNote>(0) {
+        entry.write(MappingNote { at, owner, slot, reserved: 0 });
+        entry.submit(0);
+    }
+}
 
 /// Not inlined: a new entry takes stack, for a moment.
 #[inline(never)]

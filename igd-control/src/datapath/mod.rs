@@ -31,7 +31,7 @@ mod sweep;
 pub(crate) mod sysctl;
 mod unload;
 mod view;
-mod vlan;
+pub(crate) mod vlan;
 mod watch;
 
 pub use clock::now;

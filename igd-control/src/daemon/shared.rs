@@ -93,7 +93,7 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
         let now = (self.clock)();
         let response = {
             let mut gateway = self.lock();
-            if request.service == ServiceKind::WanCommonInterfaceConfig {
+            if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }

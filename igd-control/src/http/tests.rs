@@ -1,6 +1,6 @@
 use super::{admission::Refused, *};
 use crate::{
-    igd::{ControlRequest, ControlResponse, ServiceKind},
+    igd::{ControlRequest, ControlResponse, ServiceKind, Tree},
     shutdown::{Trigger, shutdown},
 };
 use hyper::body::Bytes;
@@ -13,7 +13,7 @@ use tokio::{
 
 const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 5000);
 const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-const SERVICE: ServiceKind = ServiceKind::WanIpConnection;
+const SERVICE: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd2);
 
 /// Serves one of each kind, and remembers what it was asked.
 #[derive(Default)]

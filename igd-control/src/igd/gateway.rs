@@ -1,10 +1,12 @@
 //! The gateway's state, and the way of a control message through it.
 
 use super::arguments::{Arguments, Value};
+use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
 use super::policy::Policy;
 use super::spec::{Action, ActionSpec, Direction, ServiceKind};
 use super::view::MappingView;
+use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{
     Limits, MapError, PacketPath, PortForward, PortMapping, PortMappingTable, Random,
 };
@@ -14,7 +16,7 @@ use std::net::Ipv4Addr;
 use uuid::Uuid;
 
 /// What the gateway is told at its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// The root device's UUID.
     pub root_uuid: Uuid,
@@ -22,8 +24,22 @@ pub struct GatewayConfig {
     pub policy: Policy,
     /// How many mappings there may be.
     pub limits: Limits,
+    /// Seconds that the longest lease of a version 1 control point lasts.
+    pub longest_lease: u32,
     /// Where random ports begin; any number that is not the same at every start.
     pub seed: u64,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            root_uuid: Uuid::nil(),
+            policy: Policy::default(),
+            limits: Limits::default(),
+            longest_lease: MAX_LEASE,
+            seed: 0,
+        }
+    }
 }
 
 /// A control message, as HTTP delivers it.
@@ -46,6 +62,15 @@ pub struct ControlResponse {
     pub status: u16,
     /// The message body.
     pub body: Vec<u8>,
+}
+
+/// An action on its way: who asks for what, when, and by which version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) now: BootTime,
+    pub(super) peer: Ipv4Addr,
+    pub(super) tree: Tree,
+    pub(super) arguments: &'a Arguments,
 }
 
 /// Traffic over the WAN interface since the start.
@@ -80,6 +105,7 @@ pub struct Gateway<P> {
     pub(super) random: Random,
     pub(super) policy: Policy,
     pub(super) root_uuid: Uuid,
+    pub(super) longest_lease: u32,
     pub(super) traffic: TrafficTotals,
     pub(super) link: LinkProperties,
     pub(super) connected_since: Option<BootTime>,
@@ -94,6 +120,7 @@ impl<P: PacketPath> Gateway<P> {
             random: Random::new(config.seed),
             policy: config.policy,
             root_uuid: config.root_uuid,
+            longest_lease: config.longest_lease,
             traffic: TrafficTotals::default(),
             link: LinkProperties::default(),
             connected_since: None,
@@ -108,12 +135,13 @@ impl<P: PacketPath> Gateway<P> {
         self.expire(now);
         let message = match read(request) {
             Ok(message) => message,
-            Err(error) => return rejected(&error),
+            Err(error) => return rejected(request.service.tree(), &error),
         };
-        let spec = request.service.spec();
+        let (spec, tree) = (request.service.spec(), request.service.tree());
         let outcome = find(request, &message).and_then(|(action, run)| {
             let arguments = Arguments::check(action, &message.arguments)?;
-            let values = self.run(now, request.peer, run, &arguments)?;
+            let call = Call { now, peer: request.peer, tree, arguments: &arguments };
+            let values = self.run(run, &call)?;
             Ok(label(action, &values)?)
         });
         match outcome {
@@ -127,7 +155,7 @@ impl<P: PacketPath> Gateway<P> {
                     peer = %request.peer, service = spec.name, action = message.action,
                     code = error.code.code(), %error, "refused"
                 );
-                fault(&error)
+                fault(tree, &error)
             }
         }
     }
@@ -199,33 +227,27 @@ impl<P: PacketPath> Gateway<P> {
         self.link = link;
     }
 
-    fn run(
-        &mut self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        action: Action,
-        arguments: &Arguments,
-    ) -> Result<Vec<Value>, ActionError> {
+    fn run(&mut self, action: Action, call: &Call<'_>) -> Result<Vec<Value>, ActionError> {
         match action {
             Action::SetConnectionType => Err(ErrorCode::ReadOnly.into()),
             Action::GetConnectionTypeInfo => Ok(self.connection_type_info()),
-            Action::GetStatusInfo => Ok(self.status_info(now)),
+            Action::GetStatusInfo => Ok(self.status_info(call.now)),
             Action::GetNatRsipStatus => Ok(self.nat_rsip_status()),
             Action::GetExternalIpAddress => Ok(self.external_ip_address()),
-            Action::GetGenericPortMappingEntry => self.generic_entry(now, peer, arguments),
-            Action::GetSpecificPortMappingEntry => self.specific_entry(now, peer, arguments),
-            Action::GetListOfPortMappings => self.list_mappings(now, peer, arguments),
-            Action::AddPortMapping => self.add_mapping(now, peer, arguments),
-            Action::AddAnyPortMapping => self.add_any_mapping(now, peer, arguments),
-            Action::DeletePortMapping => self.delete_mapping(now, peer, arguments),
-            Action::DeletePortMappingRange => self.delete_range(now, peer, arguments),
+            Action::GetGenericPortMappingEntry => self.generic_entry(call),
+            Action::GetSpecificPortMappingEntry => self.specific_entry(call),
+            Action::GetListOfPortMappings => self.list_mappings(call),
+            Action::AddPortMapping => self.add_mapping(call),
+            Action::AddAnyPortMapping => self.add_any_mapping(call),
+            Action::DeletePortMapping => self.delete_mapping(call),
+            Action::DeletePortMappingRange => self.delete_range(call),
             Action::GetCommonLinkProperties => Ok(self.common_link_properties()),
             Action::GetTotalBytesSent => Ok(total(self.traffic.bytes_sent)),
             Action::GetTotalBytesReceived => Ok(total(self.traffic.bytes_received)),
             Action::GetTotalPacketsSent => Ok(total(self.traffic.packets_sent)),
             Action::GetTotalPacketsReceived => Ok(total(self.traffic.packets_received)),
-            Action::SetDefaultConnectionService => self.set_default_connection(arguments),
-            Action::GetDefaultConnectionService => Ok(self.default_connection()),
+            Action::SetDefaultConnectionService => self.set_default_connection(call),
+            Action::GetDefaultConnectionService => Ok(self.default_connection(call)),
         }
     }
 }
@@ -253,7 +275,7 @@ enum Rejection {
     Disagreement,
 }
 
-fn rejected(rejection: &Rejection) -> ControlResponse {
+fn rejected(tree: Tree, rejection: &Rejection) -> ControlResponse {
     let code = match rejection {
         Rejection::Soap(SoapError::NoAction) => ErrorCode::InvalidAction,
         Rejection::Soap(SoapError::BadArguments) => ErrorCode::InvalidArgs,
@@ -265,13 +287,17 @@ fn rejected(rejection: &Rejection) -> ControlResponse {
         }
         Rejection::Disagreement => {
             let detail = "SOAPACTION header and message body name different actions";
-            return fault(&ActionError::new(ErrorCode::InvalidAction, detail));
+            return fault(tree, &ActionError::new(ErrorCode::InvalidAction, detail));
         }
     };
-    fault(&code.into())
+    fault(tree, &code.into())
 }
 
-fn fault(error: &ActionError) -> ControlResponse {
+fn fault(tree: Tree, error: &ActionError) -> ControlResponse {
+    let error = match tree {
+        Tree::Igd1 => &error.in_version_1(),
+        Tree::Igd2 => error,
+    };
     let body = soap::encode_upnp_error(error.code.code(), &error.to_string());
     ControlResponse { status: 500, body }
 }

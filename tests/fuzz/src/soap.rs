@@ -67,7 +67,13 @@ pub fn run(input: &[u8]) {
     for policy in [Policy::OwnClient, Policy::Open] {
         let mut now = BootTime(0).plus_secs(1_000);
         let limits = Limits { mappings: 8, per_client: 4, ..Limits::default() };
-        let config = GatewayConfig { root_uuid: Uuid::from_u128(7), policy, limits, seed: 5 };
+        let config = GatewayConfig {
+            root_uuid: Uuid::from_u128(7),
+            policy,
+            limits,
+            seed: 5,
+            ..GatewayConfig::default()
+        };
         let mut gateway = Gateway::new(now, &config, MemoryPath::default());
         for message in input.split(|byte| *byte == 0x0c) {
             send(&mut gateway, &mut now, message);

@@ -2,9 +2,8 @@ use super::*;
 use crate::{
     config::Config,
     daemon::shutdown,
-    igd::{GatewayConfig, LinkProperties, TrafficTotals},
+    igd::{GatewayConfig, LinkProperties, TrafficTotals, Tree},
     mapping::fake::FakePath,
-    wire::description::DESCRIPTION_PATH,
 };
 use nat_common::Protocol;
 use std::{net::Ipv4Addr, sync::Arc};
@@ -68,7 +67,7 @@ fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
     let (port, lease) = (port.to_string(), lease.to_string());
     let response = control(
         shared,
-        ServiceKind::WanIpConnection,
+        ServiceKind::WanIpConnection(Tree::Igd2),
         "AddPortMapping",
         &[
             ("NewRemoteHost", ""),
@@ -129,13 +128,13 @@ async fn leases_end_in_their_own_order() {
 #[tokio::test]
 async fn every_url_of_the_description_leads_somewhere() {
     let shared = shared();
-    let documents = [DESCRIPTION_PATH].into_iter();
-    for path in documents.chain(ServiceKind::ALL.map(|kind| kind.spec().scpd_path)) {
+    let documents = Tree::ALL.into_iter().map(Tree::description_path);
+    for path in documents.chain(ServiceKind::ALL.map(|kind| kind.paths().scpd)) {
         assert!(matches!(shared.at(path), Some(Place::Document(_))), "{path}");
     }
     for kind in ServiceKind::ALL {
-        assert_eq!(shared.at(kind.spec().control_path), Some(Place::Control(kind)));
-        assert_eq!(shared.at(kind.spec().event_path), Some(Place::Events(kind)));
+        assert_eq!(shared.at(kind.paths().control), Some(Place::Control(kind)));
+        assert_eq!(shared.at(kind.paths().event), Some(Place::Events(kind)));
     }
     assert_eq!(shared.at("/"), None);
 }
@@ -143,7 +142,7 @@ async fn every_url_of_the_description_leads_somewhere() {
 #[tokio::test]
 async fn traffic_is_read_when_it_is_asked_for() {
     let shared = shared();
-    let service = ServiceKind::WanCommonInterfaceConfig;
+    let service = ServiceKind::WanCommonInterfaceConfig(Tree::Igd1);
     let response = control(&shared, service, "GetTotalBytesSent", &[]);
     assert!(String::from_utf8_lossy(&response.body).contains(">1234<"), "{response:?}");
 }

@@ -5,12 +5,7 @@ use super::*;
 const URN: &str = "urn:schemas-upnp-org:service:WANIPConnection:2";
 
 fn send(header: Option<&str>, body: &[u8]) -> ControlResponse {
-    let request = ControlRequest {
-        peer: HOST_A,
-        service: ServiceKind::WanIpConnection,
-        soap_action: header,
-        body,
-    };
+    let request = ControlRequest { peer: HOST_A, service: V2, soap_action: header, body };
     gateway(Policy::OwnClient).control(NOW, &request)
 }
 

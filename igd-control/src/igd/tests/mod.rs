@@ -4,6 +4,7 @@ mod mappings;
 mod messages;
 mod reading;
 mod tables;
+mod version_1;
 
 use super::*;
 use crate::mapping::fake::FakePath;
@@ -13,6 +14,8 @@ use std::net::Ipv4Addr;
 use uuid::Uuid;
 
 const NOW: BootTime = BootTime(5_000_000_000_000);
+const V1: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd1);
+const V2: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd2);
 const HOST_A: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 const HOST_B: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 11);
 
@@ -37,7 +40,7 @@ fn call(
     action: &str,
     arguments: &[(&str, &str)],
 ) -> Answer {
-    call_at(gateway, NOW, peer, ServiceKind::WanIpConnection, action, arguments)
+    call_at(gateway, NOW, peer, V2, action, arguments)
 }
 
 fn call_at(

@@ -1,6 +1,6 @@
 use super::{admission::Refused, *};
 use crate::{
-    igd::{ControlRequest, ControlResponse, ServiceKind, Tree},
+    igd::{ControlRequest, ControlResponse, ReplyBody, ServiceKind, Tree},
     shutdown::{Trigger, shutdown},
 };
 use hyper::body::Bytes;
@@ -29,11 +29,11 @@ impl Site for FakeSite {
         }
     }
 
-    fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+    async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
         assert_eq!((request.peer, request.service), (PEER, SERVICE));
         let action = request.soap_action.map(str::to_owned);
         self.0.lock().unwrap().push((action, request.body.to_vec()));
-        ControlResponse { status: 200, body: b"<done/>".to_vec() }
+        ControlResponse { status: 200, body: ReplyBody::Whole(b"<done/>".to_vec()) }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod device;
 mod error;
 mod gateway;
 pub mod layer3_forwarding;
+mod message;
 mod policy;
 mod port_mappings;
 pub mod spec;
@@ -23,9 +24,8 @@ mod tests;
 
 pub use device::Tree;
 pub use error::{ActionError, ErrorCode};
-pub use gateway::{
-    ControlRequest, ControlResponse, Gateway, GatewayConfig, LinkProperties, TrafficTotals,
-};
+pub use gateway::{Gateway, GatewayConfig, LinkProperties, TrafficTotals};
+pub use message::{ControlRequest, ControlResponse, Invocation, ReplyBody};
 pub use policy::Policy;
 pub use spec::ServiceKind;
 pub use view::MappingView;

@@ -62,14 +62,15 @@ fn call_at(
     let body = message.encode();
     let request = ControlRequest { peer, service, soap_action: Some(&soap_action), body: &body };
     let response = gateway.control(now, &request);
+    let body = response.body.into_bytes();
     match response.status {
         200 => {
-            let answer = SoapRequest::parse(&response.body).unwrap();
+            let answer = SoapRequest::parse(&body).unwrap();
             assert_eq!(answer.service_type, urn);
             assert_eq!(answer.action, format!("{action}Response"));
             Ok(answer.arguments)
         }
-        500 => Err(error_code(&response.body)),
+        500 => Err(error_code(&body)),
         status => panic!("status {status}"),
     }
 }

@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How long the daemon may take to serve: it verifies and attaches programs, and the emulated machine
-/// of `cargo xtask vm` takes most of a minute to verify them.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// of `cargo xtask vm` takes a minute to verify them, and longer on a busy host.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long it may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);

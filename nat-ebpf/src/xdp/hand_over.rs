@@ -16,7 +16,7 @@ use nat_common::Counter;
 use nat_common::link::MAX_LINKS;
 use nat_common::session::Side;
 use nat_ebpf::Tables;
-use nat_ebpf::frame::ETHERNET;
+use nat_ebpf::frame::{ETHERNET, ETHERNET_WORDS, ETHERTYPE_IPV4};
 
 /// Marks the metadata of a translated packet that `nat_neighbour` is to send.
 const HAND_OVER: u32 = 0x4e41_5401;
@@ -80,7 +80,7 @@ pub fn nat_neighbour(ctx: TcContext) -> i32 {
         if note.mark != HAND_OVER {
             return NEXT;
         }
-        // Has the kernel count the header again, which is written anew on the way out.
+        // Has the kernel count the header again. It is all zeros then, and written anew on the way out.
         // SAFETY: the context is the one that the kernel gave us.
         if unsafe { bpf_skb_change_head(skb, ETHERNET as u32, 0) } != 0 {
             Kernel::<false>::maps_only().count(Counter::DropNeighbour, 1);
@@ -112,12 +112,13 @@ fn to_every_lan(ctx: &TcContext) -> i32 {
             continue;
         }
         let [a, b, c] = link.mac;
-        let mut macs: [u16; 6] = [BROADCAST, BROADCAST, BROADCAST, a, b, c];
-        let size = size_of_val(&macs) as u32;
+        let mut header: [u16; ETHERNET_WORDS] =
+            [BROADCAST, BROADCAST, BROADCAST, a, b, c, ETHERTYPE_IPV4.to_be()];
+        let size = size_of_val(&header) as u32;
         // SAFETY: the context is the kernel's, and the bytes and their length are those of the array. The
         // first copy keeps its addresses: writing makes the next one's header its own.
         unsafe {
-            bpf_skb_store_bytes(skb.cast(), 0, (&raw mut macs).cast(), size, 0);
+            bpf_skb_store_bytes(skb.cast(), 0, (&raw mut header).cast(), size, 0);
             bpf_clone_redirect(skb, link.ifindex, 0);
         }
     }

@@ -5,6 +5,7 @@
 //! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
 //! the registration of the log's descriptor.
 
+mod attached;
 mod batch;
 mod classifiers;
 mod clients;
@@ -44,8 +45,7 @@ pub use unload::unload;
 pub use view::{ClientView, LinkView, SessionView};
 
 use anyhow::{Context as _, Result, bail};
-use aya::Ebpf;
-use classifiers::{Classifier, Filters};
+use attached::Attached;
 use mapping_log::MappingLog;
 use nat_common::NetAddr;
 use nat_common::session::Side;
@@ -139,6 +139,12 @@ impl Shared {
         devices.iter().find(|device| device.index == index).map(|device| device.program)
     }
 
+    /// Whether this is one of the interfaces as they were when last looked at.
+    fn knows(&self, index: u32) -> bool {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        interfaces.iter().flatten().any(|interface| interface.index == index)
+    }
+
     fn links(&self) -> Vec<LinkView> {
         let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
         let view = |interface: &Interface| LinkView {
@@ -156,12 +162,9 @@ impl Shared {
 
 /// The running data path. Dropped, it detaches what is not pinned.
 pub struct DataPath {
-    // The order matters: first nothing follows or forwards any more, then the programs go, those of
-    // the filters last, the guard among them.
+    // The order matters: first nothing follows any more, then the programs go.
     _tasks: Tasks,
-    _forwarding: sysctl::Forwarding,
-    _ebpf: Arc<Mutex<Ebpf>>,
-    _filters: Filters,
+    _attached: Arc<Mutex<Attached>>,
     shared: Arc<Shared>,
 }
 
@@ -195,8 +198,6 @@ impl DataPath {
                 bail!("there is no interface {name}");
             }
         }
-        let devices = devices::devices(&interfaces);
-
         if let Some(pin_dir) = &config.pin_dir
             && let Some(other) = pins::other_wan(pin_dir, &config.wan)
         {
@@ -205,7 +206,6 @@ impl DataPath {
                 pin_dir.display()
             );
         }
-        let mut filters = Filters::default();
         let size = program::Size {
             sessions: config.max_sessions,
             addresses: u32::try_from(config.pool.len())?.max(1),
@@ -244,46 +244,28 @@ impl DataPath {
         });
         follow::refresh(&shared, &network).await?;
 
-        let mut attacher = program::Attacher {
-            ebpf: &mut ebpf,
-            filters: &mut filters,
-            pin_dir: config.pin_dir.as_deref(),
-            mode: config.xdp_mode,
-        };
-        attacher.verify(&devices)?;
-        // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
-        attacher.classifier(&config.wan, Classifier::Guard)?;
-        // Of a VLAN, what XDP hands over comes in by the device.
-        let names_of_devices = devices.iter().map(|device| device.name.as_str());
-        let mut served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-        served
-            .extend(names_of_devices.filter(|device| names.iter().all(|(name, _)| name != device)));
-        for name in &served {
-            attacher.classifier(name, Classifier::Neighbour)?;
+        if !classifiers::has_links() {
+            tracing::info!(
+                "this kernel has no links for tc programs, which come with Linux 6.6: they attach as \
+                 filters, which stay when a daemon without pins is killed"
+            );
         }
-        for device in &devices {
-            attacher.xdp(device)?;
-        }
-        attacher.drop_others(&served)?;
-        let mut forwarding = sysctl::Forwarding::default();
-        for (name, _) in &names {
-            forwarding.enable(name, filters.found_on(name))?;
-        }
-        if config.pin_dir.is_some() {
-            forwarding.keep();
-            filters.keep();
-        }
-        follow::refresh(&shared, &network).await.context("after attaching")?;
-        filters.take_over();
-
         let notes = fragments::notes(&mut ebpf)?;
-        let ebpf = Arc::new(Mutex::new(ebpf));
-        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, Arc::downgrade(&ebpf))?);
+        let mut attached = Attached::new(ebpf, config.pin_dir, config.xdp_mode);
+        attached.attach(&interfaces)?;
+        attached.drop_others()?;
+        follow::refresh(&shared, &network).await.context("after attaching")?;
+        attached.take_over();
+
+        let program = Arc::downgrade(attached.ebpf());
+        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, program)?);
+        let attached = Arc::new(Mutex::new(attached));
         let network = Arc::new(network);
         let routes_changed = Arc::new(Notify::new());
         tasks.0.push(tokio::spawn(follow::follow(
             Arc::clone(&shared),
             Arc::clone(&network),
+            Arc::downgrade(&attached),
             announcements,
             Arc::clone(&routes_changed),
         )));
@@ -296,7 +278,7 @@ impl DataPath {
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, _filters: filters, shared })
+        Ok(Self { _tasks: tasks, _attached: attached, shared })
     }
 
     /// For the mapping table. To be called once: there is one writer of forwards.

@@ -2,12 +2,12 @@
 
 use super::arguments::{Arguments, Value};
 use super::error::{ActionError, ErrorCode};
-use super::policy::Policy;
 use super::spec::{Action, ActionSpec, Direction, ServiceKind};
 use super::view::MappingView;
 use crate::mapping::{
     Limits, MapError, PacketPath, PortForward, PortMapping, PortMappingTable, Random,
 };
+use crate::policy::{Mode, Policy};
 use crate::wire::soap::{self, SoapError, SoapRequest};
 use nat_common::BootTime;
 use std::net::Ipv4Addr;
@@ -18,8 +18,8 @@ use uuid::Uuid;
 pub struct GatewayConfig {
     /// The root device's UUID.
     pub root_uuid: Uuid,
-    /// Who may do what.
-    pub policy: Policy,
+    /// Who may do what, where no rule says it.
+    pub policy: Mode,
     /// How many mappings there may be.
     pub limits: Limits,
     /// Where random ports begin; any number that is not the same at every start.
@@ -92,7 +92,7 @@ impl<P: PacketPath> Gateway<P> {
             path,
             table: PortMappingTable::new(config.limits),
             random: Random::new(config.seed),
-            policy: config.policy,
+            policy: config.policy.into(),
             root_uuid: config.root_uuid,
             traffic: TrafficTotals::default(),
             link: LinkProperties::default(),
@@ -177,6 +177,16 @@ impl<P: PacketPath> Gateway<P> {
     /// The table: SystemUpdateID and PortMappingNumberOfEntries are read from it.
     pub fn table(&self) -> &PortMappingTable {
         &self.table
+    }
+
+    /// Who may do what from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// The packet path.

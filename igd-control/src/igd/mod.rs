@@ -20,10 +20,10 @@ pub mod wan_ip_connection;
 #[cfg(test)]
 mod tests;
 
+pub use crate::policy::Mode as Policy;
 pub use error::{ActionError, ErrorCode};
 pub use gateway::{
     ControlRequest, ControlResponse, Gateway, GatewayConfig, LinkProperties, TrafficTotals,
 };
-pub use policy::Policy;
 pub use spec::ServiceKind;
 pub use view::MappingView;

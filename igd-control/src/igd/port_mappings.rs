@@ -44,7 +44,9 @@ impl<P: PacketPath> Gateway<P> {
         let request = mapping_request(now, arguments)?;
         self.policy.check_add(peer, &request)?;
         let random = &mut self.random;
-        let port = self.table.add_any(&mut self.path, now, &request, &mut || random.next_u32())?;
+        let mut random = || random.next_u32();
+        let fits = |port| self.policy.fits(peer, &request, port);
+        let port = self.table.add_any(&mut self.path, now, &request, &mut random, &fits)?;
         Ok(vec![Value::Ui2(port)])
     }
 
@@ -67,14 +69,14 @@ impl<P: PacketPath> Gateway<P> {
         peer: Ipv4Addr,
         arguments: &Arguments,
     ) -> Answer {
-        let (protocol, ports) = self.port_range(arguments)?;
-        let (policy, manage) = (self.policy, arguments.boolean("NewManage")?);
+        let (protocol, ports) = self.port_range(peer, arguments)?;
+        let (policy, manage) = (&self.policy, arguments.boolean("NewManage")?);
         let meant = |mapping: &PortMapping| policy.manages(peer, manage, mapping);
         let removed = self.table.remove_range(&mut self.path, now, protocol, ports, meant);
         if removed.is_empty() { Err(ErrorCode::PortMappingNotFound.into()) } else { Ok(Vec::new()) }
     }
 
-    /// GetGenericPortMappingEntry; see [`super::Policy`] for what the index counts.
+    /// GetGenericPortMappingEntry; see [`Self::visible_nth`] for what the index counts.
     pub(super) fn generic_entry(
         &self,
         now: BootTime,
@@ -82,10 +84,8 @@ impl<P: PacketPath> Gateway<P> {
         arguments: &Arguments,
     ) -> Answer {
         let index = arguments.ui2("NewPortMappingIndex")?;
-        let mapping = self
-            .table
-            .nth(self.policy.view(peer), index.into())
-            .ok_or(ErrorCode::SpecifiedArrayIndexInvalid)?;
+        let mapping =
+            self.visible_nth(peer, index.into()).ok_or(ErrorCode::SpecifiedArrayIndexInvalid)?;
         let remote = mapping.key.remote.map(|remote| remote.to_string()).unwrap_or_default();
         let mut values = vec![
             Value::Text(remote),
@@ -113,7 +113,7 @@ impl<P: PacketPath> Gateway<P> {
         peer: Ipv4Addr,
         arguments: &Arguments,
     ) -> Answer {
-        let (protocol, ports) = self.port_range(arguments)?;
+        let (protocol, ports) = self.port_range(peer, arguments)?;
         let manage = arguments.boolean("NewManage")?;
         let most = match arguments.ui2("NewNumberOfPorts")? {
             0 => usize::MAX,
@@ -130,9 +130,9 @@ impl<P: PacketPath> Gateway<P> {
     /// The mapping that the arguments name, if the control point may touch it.
     fn visible(&self, peer: Ipv4Addr, arguments: &Arguments) -> Result<&PortMapping, ActionError> {
         let key = mapping_key(arguments)?;
-        self.policy.check_port(key.external_port)?;
+        self.policy.check_port(peer, key.external_port)?;
         let mapping = self.table.get(&key).ok_or(ErrorCode::NoSuchEntryInArray)?;
-        if !self.policy.may_touch(peer, mapping) {
+        if !self.policy.may_reach(peer, mapping) {
             return Err(denied("the mapping is another client's"));
         }
         Ok(mapping)
@@ -141,6 +141,7 @@ impl<P: PacketPath> Gateway<P> {
     /// The range that an action is about.
     fn port_range(
         &self,
+        peer: Ipv4Addr,
         arguments: &Arguments,
     ) -> Result<(Protocol, RangeInclusive<u16>), ActionError> {
         let (first, last) = (arguments.ui2("NewStartPort")?, arguments.ui2("NewEndPort")?);
@@ -148,7 +149,7 @@ impl<P: PacketPath> Gateway<P> {
             let detail = "NewStartPort is greater than NewEndPort";
             return Err(ActionError::new(ErrorCode::InconsistentParameters, detail));
         }
-        self.policy.check_port(first)?;
+        self.policy.check_port(peer, first)?;
         Ok((protocol(arguments)?, first..=last))
     }
 }

@@ -29,7 +29,7 @@ impl MappingKey {
     }
 
     /// Whether two keys stand for the same external port.
-    pub(super) fn same_port(&self, other: &Self) -> bool {
+    pub fn same_port(&self, other: &Self) -> bool {
         self.protocol == other.protocol && self.external_port == other.external_port
     }
 }

@@ -4,7 +4,7 @@
 //! [`igd`] (devices, services and actions), [`mapping`] (the port-mapping table), [`policy`] (who may
 //! map what), [`config`].
 //! Thin rooms, which do: [`datapath`] (the XDP program and its maps), [`http`], [`ssdp`],
-//! [`control`] (the operator's socket), [`probe`] (checks of the machine), [`cli`]. [`daemon`] joins
+//! [`control`] (the operator's socket), [`store`] (mappings on disk), [`probe`] (checks of the machine), [`cli`]. [`daemon`] joins
 //! them.
 
 pub mod cli;
@@ -15,8 +15,10 @@ pub mod datapath;
 pub mod http;
 pub mod igd;
 pub mod mapping;
+pub mod metrics;
 pub mod policy;
 pub mod probe;
 pub mod shutdown;
 pub mod ssdp;
+pub mod store;
 pub mod wire;

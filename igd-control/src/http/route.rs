@@ -21,6 +21,11 @@ pub trait Site: Send + Sync + 'static {
 
     /// Carries out an action. What it did is in force when it returns.
     fn control(&self, request: &ControlRequest<'_>) -> ControlResponse;
+
+    /// Returns when what actions have done would outlive this process.
+    fn settle(&self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 /// What lies at a path.
@@ -138,6 +143,7 @@ async fn control<S: Site, B: Body<Data = Bytes>>(
     let soap_action = parts.headers.get(SOAPACTION).and_then(|value| value.to_str().ok());
     let request = ControlRequest { peer, service, soap_action, body: &body };
     let ControlResponse { status, body } = site.control(&request);
+    site.settle().await;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut answer = with_body(status, XML, body.into());
     answer.headers_mut().insert(EXT, HeaderValue::from_static(""));

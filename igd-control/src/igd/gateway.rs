@@ -7,6 +7,7 @@ use super::view::MappingView;
 use crate::mapping::{
     Limits, MapError, PacketPath, PortForward, PortMapping, PortMappingTable, Random,
 };
+use crate::metrics;
 use crate::policy::{Mode, Policy};
 use crate::wire::soap::{self, SoapError, SoapRequest};
 use nat_common::BootTime;
@@ -46,6 +47,14 @@ pub struct ControlResponse {
     pub status: u16,
     /// The message body.
     pub body: Vec<u8>,
+}
+
+impl ControlResponse {
+    /// The answer to a client that asks more often than it may (RFC 9110, section 15.6.4).
+    pub fn too_many_requests() -> Self {
+        let body = soap::encode_bad_request("too many requests of this client: try again later");
+        Self { status: 503, body }
+    }
 }
 
 /// Traffic over the WAN interface since the start.
@@ -111,11 +120,14 @@ impl<P: PacketPath> Gateway<P> {
             Err(error) => return rejected(&error),
         };
         let spec = request.service.spec();
+        let mut known = "unknown";
         let outcome = find(request, &message).and_then(|(action, run)| {
+            known = action.name;
             let arguments = Arguments::check(action, &message.arguments)?;
             let values = self.run(now, request.peer, run, &arguments)?;
             Ok(label(action, &values)?)
         });
+        metrics::answered(spec.name, known, outcome.as_ref().map_or_else(|e| e.code.code(), |_| 0));
         match outcome {
             Ok(results) => {
                 tracing::debug!(peer = %request.peer, service = spec.name, action = message.action, "done");
@@ -135,6 +147,7 @@ impl<P: PacketPath> Gateway<P> {
     /// Removes the mappings whose lease has ended, and returns them.
     pub fn expire(&mut self, now: BootTime) -> Vec<PortMapping> {
         let ended = self.table.expire(&mut self.path, now);
+        metrics::leases_expired(ended.len());
         for mapping in &ended {
             tracing::debug!(
                 protocol = mapping.key.protocol.name(), port = mapping.key.external_port,

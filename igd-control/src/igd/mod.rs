@@ -10,6 +10,7 @@ pub mod device;
 mod error;
 mod gateway;
 pub mod layer3_forwarding;
+mod operator;
 mod policy;
 mod port_mappings;
 pub mod spec;
@@ -25,5 +26,6 @@ pub use error::{ActionError, ErrorCode};
 pub use gateway::{
     ControlRequest, ControlResponse, Gateway, GatewayConfig, LinkProperties, TrafficTotals,
 };
+pub use operator::Recovered;
 pub use spec::ServiceKind;
 pub use view::MappingView;

@@ -57,7 +57,11 @@ impl<P: PacketPath> Gateway<P> {
         peer: Ipv4Addr,
         arguments: &Arguments,
     ) -> Answer {
-        let key = self.visible(peer, arguments)?.key;
+        let mapping = self.visible(peer, arguments)?;
+        if mapping.is_static() {
+            return Err(denied("the mapping is static: only the gateway's operator removes it"));
+        }
+        let key = mapping.key;
         self.table.remove(&mut self.path, now, &key);
         Ok(Vec::new())
     }
@@ -71,7 +75,8 @@ impl<P: PacketPath> Gateway<P> {
     ) -> Answer {
         let (protocol, ports) = self.port_range(peer, arguments)?;
         let (policy, manage) = (&self.policy, arguments.boolean("NewManage")?);
-        let meant = |mapping: &PortMapping| policy.manages(peer, manage, mapping);
+        let meant =
+            |mapping: &PortMapping| !mapping.is_static() && policy.manages(peer, manage, mapping);
         let removed = self.table.remove_range(&mut self.path, now, protocol, ports, meant);
         if removed.is_empty() { Err(ErrorCode::PortMappingNotFound.into()) } else { Ok(Vec::new()) }
     }

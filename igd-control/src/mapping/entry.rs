@@ -62,6 +62,13 @@ pub struct MappingRequest {
     pub deadline: BootTime,
 }
 
+impl MappingRequest {
+    /// Whether it is to stay until it is removed.
+    pub fn is_static(&self) -> bool {
+        self.deadline == BootTime::NEVER
+    }
+}
+
 /// A mapping in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortMapping {

@@ -1,11 +1,11 @@
 //! A decision, told to an operator.
 
 use super::{Mode, Policy, Question, Reason, port_text};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What `igd-control policy check` says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Explanation {
     /// The question in words.
     pub question: String,

@@ -11,11 +11,13 @@
 mod access;
 mod explain;
 mod range;
+mod rate;
 mod rule;
 
 pub use access::{Mapped, Scope};
 pub use explain::Explanation;
 pub use range::{PortRange, Subnet};
+pub use rate::RequestRate;
 pub use rule::{Rule, RuleAction, Transport};
 
 use crate::mapping::FIRST_UNPRIVILEGED;

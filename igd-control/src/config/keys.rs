@@ -143,6 +143,15 @@ pub const KEYS: &[Key] = &[
          behind which path MTU discovery fails.",
     ),
     key(
+        "nat",
+        "mapping-log",
+        "\"\"",
+        "Absolute path of a file to which every mapping is logged: a line of JSON when a LAN client gets \
+         an external port and another when it has it no more, by the names of RFC 8158 (natEvent 8 and 9). \
+         Where packets go is not logged. A file that is moved away is followed by a new one. Empty: no \
+         log.",
+    ),
+    key(
         "upnp",
         "http-port",
         "5000",
@@ -173,6 +182,13 @@ pub const KEYS: &[Key] = &[
         "notify-interval",
         "600",
         "Seconds between SSDP announcements, 10 to half of max-age.",
+    ),
+    key(
+        "upnp",
+        "longest-lease",
+        "604800",
+        "Seconds that the longest lease of an IGD:1 control point lasts, 120 to 31536000: what it gets \
+         when it asks for a lease without end or for a longer one. Version 2 has its own limit, 604800.",
     ),
     key(
         "policy",

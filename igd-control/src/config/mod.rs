@@ -90,6 +90,8 @@ pub struct Nat {
     pub icmp_timeout: u32,
     /// Largest TCP segment that a connection may offer.
     pub mss_clamp: MssClamp,
+    /// File to which mappings are logged; empty: none.
+    pub mapping_log: PathBuf,
 }
 
 /// `nat.mss-clamp`: a word, or bytes.
@@ -137,6 +139,8 @@ pub struct Upnp {
     pub max_age: u32,
     /// Time between announcements.
     pub notify_interval: u32,
+    /// The longest lease by version 1.
+    pub longest_lease: u32,
 }
 
 /// `[policy]`
@@ -201,6 +205,7 @@ impl Default for Nat {
             tcp_transitory_timeout: 240,
             icmp_timeout: 60,
             mss_clamp: MssClamp::Mode(MssMode::Off),
+            mapping_log: PathBuf::new(),
         }
     }
 }
@@ -213,6 +218,7 @@ impl Default for Upnp {
             uuid: String::new(),
             max_age: 1800,
             notify_interval: 600,
+            longest_lease: 604_800,
         }
     }
 }
@@ -250,6 +256,11 @@ impl Nat {
     /// For how many external addresses the tables are made.
     pub fn addresses(&self) -> u32 {
         u32::try_from(self.pool().len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Where mappings are logged; `None` when they are not.
+    pub fn mapping_log(&self) -> Option<&Path> {
+        (!self.mapping_log.as_os_str().is_empty()).then_some(self.mapping_log.as_path())
     }
 
     /// What the packet path is told.

@@ -138,6 +138,7 @@ fn start(
         root_uuid: identity.uuid,
         policy: config.policy.mode,
         limits: config.policy.limits(),
+        longest_lease: config.upnp.longest_lease,
         seed: fastrand::u64(..),
     };
     let forwards = data_path.forwards();
@@ -207,6 +208,7 @@ fn data_path_config(config: &Config) -> DataPathConfig {
         pin_dir: config.daemon.pin_dir().map(Path::to_owned),
         max_sessions: config.nat.max_sessions,
         pool: config.nat.pool(),
+        mapping_log: config.nat.mapping_log().map(Path::to_owned),
         xdp_mode: config.interfaces.xdp_mode,
         settings: config.nat.settings(),
     }

@@ -3,7 +3,7 @@
 use super::{identity::Identity, keeper::Keeper, wan::WanSource};
 use crate::{
     http::{Place, Site},
-    igd::{ControlRequest, ControlResponse, Gateway, MappingView, ServiceKind},
+    igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
     mapping::{PacketPath, PortMapping},
     metrics::{self, Limit},
     policy::{Explanation, Question, RequestRate},
@@ -143,7 +143,7 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
         control.or_else(|| ServiceKind::by_event_path(path).map(Place::Events))
     }
 
-    fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+    async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
         let now = (self.clock)();
         let admitted = {
             let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,22 +153,23 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
             metrics::hit(Limit::RequestRate);
             return ControlResponse::too_many_requests();
         }
+        let invocation = match Invocation::read(request) {
+            Ok(invocation) => invocation,
+            Err(response) => return response,
+        };
         let response = {
             let mut gateway = self.lock();
-            if request.service == ServiceKind::WanCommonInterfaceConfig {
+            if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }
-            let response = gateway.control(now, request);
+            let response = gateway.carry_out(now, &invocation);
             self.keeper.keep(&mut gateway);
             response
         };
         self.changed.notify_one();
-        response
-    }
-
-    async fn settle(&self) {
         self.keeper.settle().await;
+        response
     }
 }
 

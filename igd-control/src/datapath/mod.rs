@@ -17,6 +17,7 @@ mod fragments;
 mod hints;
 mod inspect;
 mod lease;
+mod mapping_log;
 mod maps;
 mod neighbours;
 mod network;
@@ -30,7 +31,7 @@ mod sweep;
 pub(crate) mod sysctl;
 mod unload;
 mod view;
-mod vlan;
+pub(crate) mod vlan;
 mod watch;
 
 pub use clock::now;
@@ -45,6 +46,7 @@ pub use view::{ClientView, LinkView, SessionView};
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use classifiers::{Classifier, Filters};
+use mapping_log::MappingLog;
 use nat_common::NetAddr;
 use nat_common::session::Side;
 use nat_common::settings::Settings;
@@ -83,6 +85,8 @@ pub struct DataPathConfig {
     pub max_sessions: u32,
     /// External addresses; none: the WAN interface's first.
     pub pool: Vec<Ipv4Addr>,
+    /// Where mappings are logged; `None`: nowhere.
+    pub mapping_log: Option<PathBuf>,
     /// How XDP programs are attached.
     pub xdp_mode: XdpMode,
     /// What the configuration says; the rest is filled in.
@@ -98,6 +102,7 @@ struct Shared {
     pool: Mutex<Pool>,
     /// `None` where the kernel cannot walk over the sessions itself.
     walker: Option<sweep::Walker>,
+    mapping_log: Option<MappingLog>,
     /// Told when sessions were made void all at once.
     voided: Notify,
     /// How many sessions the last sweep has left.
@@ -214,11 +219,16 @@ impl DataPath {
         let (mut ebpf, adopted) = program::load(size, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let requests = hints::Requests::take(&mut ebpf)?;
+        let mapping_notes = mapping_log::Notes::take(&mut ebpf)?;
         let maps = maps::Maps::take(&mut ebpf)?;
+        let slots = maps.ports.slots().len();
+        let mapping_log = config.mapping_log.as_deref();
+        let mapping_log = mapping_log.map(|path| MappingLog::open(path, slots)).transpose()?;
         maps.contacts.check(&config.settings)?;
         maps.change_settings(|settings| {
             let old = *settings;
-            *settings = Settings { ports, ..config.settings };
+            let note_mappings = u32::from(mapping_log.is_some());
+            *settings = Settings { ports, note_mappings, ..config.settings };
             if adopted && old.route_generation != 0 {
                 settings.nat_generation = old.nat_generation;
                 settings.forward_generation = old.forward_generation;
@@ -234,6 +244,7 @@ impl DataPath {
             configured_pool: config.pool.iter().map(|addr| NetAddr::from(*addr)).collect(),
             pool: Mutex::default(),
             walker,
+            mapping_log,
             voided: Notify::new(),
             sessions_swept: AtomicU64::new(0),
         });
@@ -284,6 +295,7 @@ impl DataPath {
         )));
         tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
+        tasks.0.push(tokio::spawn(mapping_log::follow(Arc::clone(&shared), mapping_notes)));
         // The limits of clients hold from the first sweep on.
         let swept = sweep::sweep_once(&shared).await;
         tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared), swept)));

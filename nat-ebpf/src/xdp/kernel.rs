@@ -5,7 +5,8 @@ use crate::memory::Memory;
 use crate::{fragments, maps};
 use aya_ebpf::bindings::{
     BPF_ANY, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_NOT_FWDED, BPF_FIB_LKUP_RET_SUCCESS,
-    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple, xdp_md,
+    BPF_NOEXIST, bpf_fib_lookup as FibParams, bpf_sock_tuple,
+    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as SocketTuple, xdp_md,
 };
 use aya_ebpf::helpers::{
     bpf_fib_lookup, bpf_get_prandom_u32, bpf_ktime_get_boot_ns, bpf_sk_lookup_udp, bpf_sk_release,
@@ -13,7 +14,7 @@ use aya_ebpf::helpers::{
 };
 use core::arch::asm;
 use core::ffi::c_void;
-use core::mem::{MaybeUninit, size_of, size_of_val, zeroed};
+use core::mem::{MaybeUninit, size_of, size_of_val};
 use core::ptr::null_mut;
 use nat_common::atomic::Word64;
 use nat_common::client::{Client, Ended};
@@ -22,7 +23,8 @@ use nat_common::counters::COUNTERS;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
 use nat_common::link::Link;
-use nat_common::ports::{Endpoint, PortSlot};
+use nat_common::mapping_note::MappingNote;
+use nat_common::ports::{Endpoint, Owner, PortSlot};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -152,6 +154,11 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
             EEXIST => InsertError::Exists,
             _ => InsertError::Full,
         })
+    }
+
+    #[inline(always)]
+    fn note_mapping(&self, at: BootTime, slot: u32, owner: Owner) {
+        note_mapping(at.0, slot, owner.word());
     }
 
     #[inline(always)]
@@ -408,6 +415,17 @@ extern "C" fn nat_tcp_option(ctx: *mut xdp_md, payload: u64, at: u64) -> u64 {
 /// Offset of a TCP header behind the longest IPv4 header, bytes.
 const MOST_HEADERS: usize = ETHERNET + 60;
 
+/// Tells the daemon of a mapping. When there is no room it finds the mapping in the port table.
+///
+/// Not inlined: its callers are short of stack.
+#[inline(never)]
+fn note_mapping(at: u64, slot: u32, owner: u64) {
+    if let Some(mut entry) = maps::MAPPING_NOTES.reserve::<MappingNote>(0) {
+        entry.write(MappingNote { at, owner, slot, reserved: 0 });
+        entry.submit(0);
+    }
+}
+
 /// Not inlined: a new entry takes stack, for a moment.
 #[inline(never)]
 fn insert_client(addr: &NetAddr) -> Result<(), InsertError> {
@@ -476,20 +494,18 @@ extern "C" fn nat_local_socket(ctx: *mut xdp_md, local: u64, remote: u64) -> u64
     let protocol = protocol(local >> 48);
     let (local, remote) = (mapping::peer(local), mapping::peer(remote));
     const CURRENT_NETNS: u64 = u64::MAX;
-    // SAFETY: all-zero is a valid value of this C union of integers.
-    let mut tuple: bpf_sock_tuple = unsafe { zeroed() };
-    // SAFETY: writing integers into the union's IPv4 member, which lies within it.
-    let size = unsafe {
-        let ipv4 = &mut tuple.__bindgen_anon_1.ipv4;
-        ipv4.saddr = remote.0.to_be32();
-        ipv4.daddr = local.0.to_be32();
-        ipv4.sport = remote.1.0;
-        ipv4.dport = local.1.0;
-        size_of_val(ipv4) as u32
+    // The IPv4 part of `bpf_sock_tuple`, by whose length the helper knows it. The whole has room for
+    // IPv6, and with that this frame would count 64 bytes.
+    let mut tuple = SocketTuple {
+        saddr: remote.0.to_be32(),
+        daddr: local.0.to_be32(),
+        sport: remote.1.0,
+        dport: local.1.0,
     };
+    let size = size_of_val(&tuple) as u32;
     // SAFETY: context and tuple are valid for the call; a socket that is found is released.
     unsafe {
-        let tuple = &raw mut tuple;
+        let tuple = (&raw mut tuple).cast::<bpf_sock_tuple>();
         let socket = match protocol {
             Protocol::Tcp => bpf_skc_lookup_tcp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),
             Protocol::Udp => bpf_sk_lookup_udp(kernel.pointer(), tuple, size, CURRENT_NETNS, 0),

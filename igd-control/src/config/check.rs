@@ -10,6 +10,8 @@ use uuid::Uuid;
 const DAY: u32 = 86_400;
 /// A week, the longest lease that the service grants; an idle session need not live longer.
 const WEEK: u32 = 604_800;
+/// For as long as this, nobody need remember a port that a client has forgotten.
+const YEAR: u32 = 31_536_000;
 /// Longest interface name (IFNAMSIZ without its NUL), bytes.
 const INTERFACE_NAME: usize = 15;
 /// Longest path of a Unix socket, bytes.
@@ -44,6 +46,8 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     range("upnp.max-age", upnp.max_age, (60..=DAY, "UPnP Device Architecture 1.1, 1.2.2"))?;
     let notify = (10..=upnp.max_age / 2, "at most half of max-age, so that one may be lost");
     range("upnp.notify-interval", upnp.notify_interval, notify)?;
+    let lease = (120..=YEAR, "shorter ones end before old clients ask again");
+    range("upnp.longest-lease", upnp.longest_lease, lease)?;
     let mappings = (1..=65_535, "one per external port and protocol is the most that is useful");
     range("policy.max-mappings", policy.max_mappings, mappings)?;
     let per_client = (1..=policy.max_mappings, "at most max-mappings");

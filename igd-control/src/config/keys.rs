@@ -175,6 +175,13 @@ pub const KEYS: &[Key] = &[
         "Seconds between SSDP announcements, 10 to half of max-age.",
     ),
     key(
+        "upnp",
+        "longest-lease",
+        "604800",
+        "Seconds that the longest lease of an IGD:1 control point lasts, 120 to 31536000: what it gets \
+         when it asks for a lease without end or for a longer one. Version 2 has its own limit, 604800.",
+    ),
+    key(
         "policy",
         "mode",
         "\"own-client\"",

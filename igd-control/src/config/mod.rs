@@ -126,6 +126,8 @@ pub struct Upnp {
     pub max_age: u32,
     /// Time between announcements.
     pub notify_interval: u32,
+    /// The longest lease by version 1.
+    pub longest_lease: u32,
 }
 
 /// `[policy]`
@@ -186,6 +188,7 @@ impl Default for Upnp {
             uuid: String::new(),
             max_age: 1800,
             notify_interval: 600,
+            longest_lease: 604_800,
         }
     }
 }

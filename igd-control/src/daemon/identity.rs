@@ -2,9 +2,9 @@
 
 use crate::{
     config::Config,
-    igd::ServiceKind,
+    igd::{ServiceKind, Tree},
     wire::{
-        description::{self, DESCRIPTION_PATH, DescriptionInfo},
+        description::{self, DescriptionInfo},
         scpd,
     },
 };
@@ -23,12 +23,12 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_0d5e_63a4_4d0c_9c1e_5a7c_2f80_e31
 /// What does not change while the gateway runs.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
-    /// UUID of the root device.
+    /// UUID of the gateway: of the root device of version 2, from which the others follow.
     pub(super) uuid: Uuid,
     /// BOOTID.UPNP.ORG: higher after every start.
     pub(super) boot_id: u32,
-    /// CONFIGID.UPNP.ORG.
-    pub(super) config_id: u32,
+    /// CONFIGID.UPNP.ORG of each tree.
+    pub(super) config_ids: [(Tree, u32); 2],
     /// The descriptions, by path.
     pub(super) documents: HashMap<&'static str, Bytes>,
 }
@@ -46,14 +46,17 @@ impl Identity {
             presentation_url: None,
         };
         let mut documents = HashMap::new();
-        documents.insert(DESCRIPTION_PATH, description::description(&info).into());
-        for spec in ServiceKind::ALL.map(ServiceKind::spec) {
-            documents.insert(spec.scpd_path, scpd::scpd(spec).into());
+        for tree in Tree::ALL {
+            let description = description::description(tree, &info);
+            documents.insert(tree.description_path(), description.into());
+        }
+        for kind in ServiceKind::ALL {
+            documents.insert(kind.paths().scpd, scpd::scpd(kind.spec()).into());
         }
         Self {
             uuid,
             boot_id: boot_id(SystemTime::now()),
-            config_id: description::config_id(&info),
+            config_ids: Tree::ALL.map(|tree| (tree, description::config_id(tree, &info))),
             documents,
         }
     }
@@ -104,7 +107,7 @@ mod tests {
     #[test]
     fn every_description_is_served() {
         let identity = Identity::new(&Config::default());
-        assert_eq!(identity.documents.len(), 1 + ServiceKind::ALL.len());
+        assert_eq!(identity.documents.len(), Tree::ALL.len() + ServiceKind::ALL.len());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     config::Config,
     http::Listener,
     ssdp::{Endpoint, Responder, Subnet},
-    wire::{description::DESCRIPTION_PATH, ssdp::Sender},
+    wire::ssdp::Sender,
 };
 use anyhow::Context as _;
 use nix::{
@@ -65,10 +65,10 @@ impl Lan {
                 )
             })?;
             let sender = Sender {
-                location: format!("http://{}{DESCRIPTION_PATH}", listener.local()),
+                server: listener.local(),
                 max_age: upnp.max_age,
                 boot_id: identity.boot_id,
-                config_id: identity.config_id,
+                config_ids: identity.config_ids,
             };
             endpoints.push(Endpoint { subnet, sender });
             self.listeners.push(listener);

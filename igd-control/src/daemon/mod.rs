@@ -96,6 +96,7 @@ fn start(
         root_uuid: identity.uuid,
         policy: config.policy.mode,
         limits: config.policy.limits(),
+        longest_lease: config.upnp.longest_lease,
         seed: fastrand::u64(..),
     };
     let forwards = data_path.forwards();

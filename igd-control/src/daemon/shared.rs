@@ -3,7 +3,7 @@
 use super::{identity::Identity, wan::WanSource};
 use crate::{
     http::{Place, Site},
-    igd::{ControlRequest, ControlResponse, Gateway, MappingView, ServiceKind},
+    igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
     mapping::PacketPath,
     shutdown::Shutdown,
 };
@@ -89,15 +89,19 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
         control.or_else(|| ServiceKind::by_event_path(path).map(Place::Events))
     }
 
-    fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+    async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+        let invocation = match Invocation::read(request) {
+            Ok(invocation) => invocation,
+            Err(response) => return response,
+        };
         let now = (self.clock)();
         let response = {
             let mut gateway = self.lock();
-            if request.service == ServiceKind::WanCommonInterfaceConfig {
+            if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }
-            gateway.control(now, request)
+            gateway.carry_out(now, &invocation)
         };
         self.changed.notify_one();
         response

@@ -2,16 +2,20 @@
 
 use super::{host, limits};
 use crate::{
-    igd::{ControlRequest, ControlResponse, ServiceKind},
+    igd::{ControlRequest, ControlResponse, ReplyBody, ServiceKind},
     wire::SERVER,
 };
-use http_body_util::{BodyExt as _, Full};
+use futures_util::stream;
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     HeaderMap, Request, Response, StatusCode, Version,
-    body::{Body, Bytes},
+    body::{Body, Bytes, Frame},
     header::{self, HeaderName, HeaderValue},
 };
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::{
+    convert::Infallible,
+    net::{Ipv4Addr, SocketAddrV4},
+};
 use tokio::time::timeout;
 
 /// What is served.
@@ -20,7 +24,8 @@ pub trait Site: Send + Sync + 'static {
     fn at(&self, path: &str) -> Option<Place>;
 
     /// Carries out an action. What it did is in force when it returns.
-    fn control(&self, request: &ControlRequest<'_>) -> ControlResponse;
+    fn control(&self, request: &ControlRequest<'_>)
+    -> impl Future<Output = ControlResponse> + Send;
 }
 
 /// What lies at a path.
@@ -34,7 +39,10 @@ pub enum Place {
     Events(ServiceKind),
 }
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Content>;
+
+/// A body, known from the start or made while it is sent.
+type Content = UnsyncBoxBody<Bytes, Infallible>;
 
 const EXT: HeaderName = HeaderName::from_static("ext");
 const SOAPACTION: HeaderName = HeaderName::from_static("soapaction");
@@ -137,9 +145,15 @@ async fn control<S: Site, B: Body<Data = Bytes>>(
     let body = timeout(limits::BODY_TIME, read(body, waits)).await.map_err(|_| TOO_SLOW)??;
     let soap_action = parts.headers.get(SOAPACTION).and_then(|value| value.to_str().ok());
     let request = ControlRequest { peer, service, soap_action, body: &body };
-    let ControlResponse { status, body } = site.control(&request);
+    let ControlResponse { status, body } = site.control(&request).await;
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut answer = with_body(status, XML, body.into());
+    let mut answer = match body {
+        ReplyBody::Whole(body) => with_body(status, XML, body.into()),
+        ReplyBody::Parts(parts) => {
+            let frames = parts.map(|part| Ok(Frame::data(part.into())));
+            response(status, XML, StreamBody::new(stream::iter(frames)).boxed_unsync())
+        }
+    };
     answer.headers_mut().insert(EXT, HeaderValue::from_static(""));
     Ok(answer)
 }
@@ -192,7 +206,11 @@ fn refused(Refusal { status, reason, allowed }: Refusal) -> Answer {
 }
 
 fn with_body(status: StatusCode, kind: HeaderValue, body: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(body));
+    response(status, kind, Full::new(body).boxed_unsync())
+}
+
+fn response(status: StatusCode, kind: HeaderValue, body: Content) -> Answer {
+    let mut answer = Response::new(body);
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, kind);
     answer

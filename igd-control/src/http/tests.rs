@@ -1,6 +1,6 @@
 use super::{admission::Refused, *};
 use crate::{
-    igd::{ControlRequest, ControlResponse, ServiceKind},
+    igd::{ControlRequest, ControlResponse, ReplyBody, ServiceKind, Tree},
     shutdown::{Trigger, shutdown},
 };
 use hyper::body::Bytes;
@@ -13,7 +13,7 @@ use tokio::{
 
 const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 5000);
 const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-const SERVICE: ServiceKind = ServiceKind::WanIpConnection;
+const SERVICE: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd2);
 
 /// Serves one of each kind, and remembers what it was asked.
 #[derive(Default)]
@@ -29,11 +29,11 @@ impl Site for FakeSite {
         }
     }
 
-    fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+    async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
         assert_eq!((request.peer, request.service), (PEER, SERVICE));
         let action = request.soap_action.map(str::to_owned);
         self.0.lock().unwrap().push((action, request.body.to_vec()));
-        ControlResponse { status: 200, body: b"<done/>".to_vec() }
+        ControlResponse { status: 200, body: ReplyBody::Whole(b"<done/>".to_vec()) }
     }
 }
 

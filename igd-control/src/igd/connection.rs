@@ -1,9 +1,8 @@
 //! Actions about the connection, the link and the default connection.
 
-use super::arguments::{Arguments, Value};
-use super::device::default_connection_service;
+use super::arguments::Value;
 use super::error::{ActionError, ErrorCode};
-use super::gateway::Gateway;
+use super::gateway::{Call, Gateway};
 use crate::mapping::PacketPath;
 use nat_common::BootTime;
 
@@ -46,17 +45,17 @@ impl<P: PacketPath> Gateway<P> {
     }
 
     /// GetDefaultConnectionService: there is only one connection.
-    pub(super) fn default_connection(&self) -> Vec<Value> {
-        vec![Value::text(default_connection_service(self.root_uuid))]
+    pub(super) fn default_connection(&self, call: &Call<'_>) -> Vec<Value> {
+        vec![Value::text(call.tree.default_connection_service(self.root_uuid))]
     }
 
     /// SetDefaultConnectionService: only what is already so can be set.
     pub(super) fn set_default_connection(
         &self,
-        arguments: &Arguments,
+        call: &Call<'_>,
     ) -> Result<Vec<Value>, ActionError> {
-        let only = default_connection_service(self.root_uuid);
-        let wanted = arguments.text("NewDefaultConnectionService")?.trim();
+        let only = call.tree.default_connection_service(self.root_uuid);
+        let wanted = call.arguments.text("NewDefaultConnectionService")?.trim();
         if wanted == only {
             return Ok(Vec::new());
         }

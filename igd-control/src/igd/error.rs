@@ -74,7 +74,40 @@ pub struct ActionError {
     pub detail: Cow<'static, str>,
 }
 
+impl ErrorCode {
+    /// The code that a version 1 control point knows instead: WANIPConnection:1 has none from 728 on,
+    /// and the Device Architecture 1.0 none from 600 to 605. 606 is kept, which clients of version 1
+    /// have learned to read from other gateways.
+    const fn in_version_1(self) -> Self {
+        match self {
+            Self::ArgumentValueInvalid
+            | Self::ArgumentValueOutOfRange
+            | Self::StringArgumentTooLong
+            | Self::WildCardNotPermittedInIntPort => Self::InvalidArgs,
+            Self::OptionalActionNotImplemented => Self::InvalidAction,
+            // Clients try another port then, which helps here too.
+            Self::ConflictWithOtherMechanisms => Self::ConflictInMappingEntry,
+            Self::OutOfMemory
+            | Self::HumanInterventionRequired
+            | Self::NoPortMapsAvailable
+            | Self::PortMappingNotFound
+            | Self::ReadOnly
+            | Self::InconsistentParameters => Self::ActionFailed,
+            code => code,
+        }
+    }
+}
+
 impl ActionError {
+    /// The same as version 1 control points are told it.
+    pub(super) fn in_version_1(&self) -> Self {
+        match self.code.in_version_1() {
+            code if code == self.code => self.clone(),
+            code if self.detail.is_empty() => Self::new(code, self.code.name()),
+            code => Self::new(code, self.detail.clone()),
+        }
+    }
+
     /// A code with words of our own.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into() }

@@ -1,20 +1,22 @@
 //! The gateway's state, and the way of a control message through it.
 
 use super::arguments::{Arguments, Value};
+use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
+use super::message::{ControlRequest, ControlResponse, Invocation};
 use super::policy::Policy;
-use super::spec::{Action, ActionSpec, Direction, ServiceKind};
+use super::spec::Action;
 use super::view::MappingView;
+use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{
     Limits, MapError, PacketPath, PortForward, PortMapping, PortMappingTable, Random,
 };
-use crate::wire::soap::{self, SoapError, SoapRequest};
 use nat_common::BootTime;
 use std::net::Ipv4Addr;
 use uuid::Uuid;
 
 /// What the gateway is told at its start.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// The root device's UUID.
     pub root_uuid: Uuid,
@@ -22,30 +24,31 @@ pub struct GatewayConfig {
     pub policy: Policy,
     /// How many mappings there may be.
     pub limits: Limits,
+    /// Seconds that the longest lease of a version 1 control point lasts.
+    pub longest_lease: u32,
     /// Where random ports begin; any number that is not the same at every start.
     pub seed: u64,
 }
 
-/// A control message, as HTTP delivers it.
-#[derive(Clone, Copy, Debug)]
-pub struct ControlRequest<'a> {
-    /// Address of the control point.
-    pub peer: Ipv4Addr,
-    /// The service that was addressed by the control URL.
-    pub service: ServiceKind,
-    /// Value of the SOAPACTION header.
-    pub soap_action: Option<&'a str>,
-    /// The message body.
-    pub body: &'a [u8],
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            root_uuid: Uuid::nil(),
+            policy: Policy::default(),
+            limits: Limits::default(),
+            longest_lease: MAX_LEASE,
+            seed: 0,
+        }
+    }
 }
 
-/// The answer to a control message; the body is XML whatever the status.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlResponse {
-    /// HTTP status: 200, 500 with a UPnPError, or 400 for what is not a request.
-    pub status: u16,
-    /// The message body.
-    pub body: Vec<u8>,
+/// An action on its way: who asks for what, when, and by which version.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call<'a> {
+    pub(super) now: BootTime,
+    pub(super) peer: Ipv4Addr,
+    pub(super) tree: Tree,
+    pub(super) arguments: &'a Arguments,
 }
 
 /// Traffic over the WAN interface since the start.
@@ -80,6 +83,7 @@ pub struct Gateway<P> {
     pub(super) random: Random,
     pub(super) policy: Policy,
     pub(super) root_uuid: Uuid,
+    pub(super) longest_lease: u32,
     pub(super) traffic: TrafficTotals,
     pub(super) link: LinkProperties,
     pub(super) connected_since: Option<BootTime>,
@@ -94,6 +98,7 @@ impl<P: PacketPath> Gateway<P> {
             random: Random::new(config.seed),
             policy: config.policy,
             root_uuid: config.root_uuid,
+            longest_lease: config.longest_lease,
             traffic: TrafficTotals::default(),
             link: LinkProperties::default(),
             connected_since: None,
@@ -104,32 +109,19 @@ impl<P: PacketPath> Gateway<P> {
 
     /// Answers a control message. What it changed is in force in the packet path when this returns.
     pub fn control(&mut self, now: BootTime, request: &ControlRequest<'_>) -> ControlResponse {
+        match Invocation::read(request) {
+            Ok(invocation) => self.carry_out(now, &invocation),
+            Err(response) => response,
+        }
+    }
+
+    /// Carries out an action. What it changed is in force in the packet path when this returns.
+    pub fn carry_out(&mut self, now: BootTime, invocation: &Invocation) -> ControlResponse {
         self.refresh(now);
         self.expire(now);
-        let message = match read(request) {
-            Ok(message) => message,
-            Err(error) => return rejected(&error),
-        };
-        let spec = request.service.spec();
-        let outcome = find(request, &message).and_then(|(action, run)| {
-            let arguments = Arguments::check(action, &message.arguments)?;
-            let values = self.run(now, request.peer, run, &arguments)?;
-            Ok(label(action, &values)?)
-        });
-        match outcome {
-            Ok(results) => {
-                tracing::debug!(peer = %request.peer, service = spec.name, action = message.action, "done");
-                let body = soap::encode_response(&message.service_type, &message.action, results);
-                ControlResponse { status: 200, body }
-            }
-            Err(error) => {
-                tracing::debug!(
-                    peer = %request.peer, service = spec.name, action = message.action,
-                    code = error.code.code(), %error, "refused"
-                );
-                fault(&error)
-            }
-        }
+        let Invocation { peer, service, run, ref arguments, .. } = *invocation;
+        let outcome = self.run(run, &Call { now, peer, tree: service.tree(), arguments });
+        invocation.answer(outcome)
     }
 
     /// Removes the mappings whose lease has ended, and returns them.
@@ -199,33 +191,27 @@ impl<P: PacketPath> Gateway<P> {
         self.link = link;
     }
 
-    fn run(
-        &mut self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        action: Action,
-        arguments: &Arguments,
-    ) -> Result<Vec<Value>, ActionError> {
+    fn run(&mut self, action: Action, call: &Call<'_>) -> Result<Vec<Value>, ActionError> {
         match action {
             Action::SetConnectionType => Err(ErrorCode::ReadOnly.into()),
             Action::GetConnectionTypeInfo => Ok(self.connection_type_info()),
-            Action::GetStatusInfo => Ok(self.status_info(now)),
+            Action::GetStatusInfo => Ok(self.status_info(call.now)),
             Action::GetNatRsipStatus => Ok(self.nat_rsip_status()),
             Action::GetExternalIpAddress => Ok(self.external_ip_address()),
-            Action::GetGenericPortMappingEntry => self.generic_entry(now, peer, arguments),
-            Action::GetSpecificPortMappingEntry => self.specific_entry(now, peer, arguments),
-            Action::GetListOfPortMappings => self.list_mappings(now, peer, arguments),
-            Action::AddPortMapping => self.add_mapping(now, peer, arguments),
-            Action::AddAnyPortMapping => self.add_any_mapping(now, peer, arguments),
-            Action::DeletePortMapping => self.delete_mapping(now, peer, arguments),
-            Action::DeletePortMappingRange => self.delete_range(now, peer, arguments),
+            Action::GetGenericPortMappingEntry => self.generic_entry(call),
+            Action::GetSpecificPortMappingEntry => self.specific_entry(call),
+            Action::GetListOfPortMappings => self.list_mappings(call),
+            Action::AddPortMapping => self.add_mapping(call),
+            Action::AddAnyPortMapping => self.add_any_mapping(call),
+            Action::DeletePortMapping => self.delete_mapping(call),
+            Action::DeletePortMappingRange => self.delete_range(call),
             Action::GetCommonLinkProperties => Ok(self.common_link_properties()),
             Action::GetTotalBytesSent => Ok(total(self.traffic.bytes_sent)),
             Action::GetTotalBytesReceived => Ok(total(self.traffic.bytes_received)),
             Action::GetTotalPacketsSent => Ok(total(self.traffic.packets_sent)),
             Action::GetTotalPacketsReceived => Ok(total(self.traffic.packets_received)),
-            Action::SetDefaultConnectionService => self.set_default_connection(arguments),
-            Action::GetDefaultConnectionService => Ok(self.default_connection()),
+            Action::SetDefaultConnectionService => self.set_default_connection(call),
+            Action::GetDefaultConnectionService => Ok(self.default_connection(call)),
         }
     }
 }
@@ -233,78 +219,4 @@ impl<P: PacketPath> Gateway<P> {
 /// The traffic counters are ui4 and run over, as the standard's authors left it.
 fn total(count: u64) -> Vec<Value> {
     vec![Value::Ui4(count as u32)]
-}
-
-/// Reads the message; its SOAPACTION header is wanted, although the body says the same. A web page
-/// in a browser on the LAN can send a form here, but cannot add this header without being asked.
-fn read(request: &ControlRequest<'_>) -> Result<SoapRequest, Rejection> {
-    let header = request.soap_action.ok_or(Rejection::Soap(SoapError::BadHeader))?;
-    let header = soap::parse_soap_action(header).map_err(Rejection::Soap)?;
-    let message = SoapRequest::parse(request.body).map_err(Rejection::Soap)?;
-    if header != (message.service_type.as_str(), message.action.as_str()) {
-        return Err(Rejection::Disagreement);
-    }
-    Ok(message)
-}
-
-/// Why a message does not reach an action.
-enum Rejection {
-    Soap(SoapError),
-    Disagreement,
-}
-
-fn rejected(rejection: &Rejection) -> ControlResponse {
-    let code = match rejection {
-        Rejection::Soap(SoapError::NoAction) => ErrorCode::InvalidAction,
-        Rejection::Soap(SoapError::BadArguments) => ErrorCode::InvalidArgs,
-        Rejection::Soap(error) => {
-            return ControlResponse {
-                status: 400,
-                body: soap::encode_bad_request(&error.to_string()),
-            };
-        }
-        Rejection::Disagreement => {
-            let detail = "SOAPACTION header and message body name different actions";
-            return fault(&ActionError::new(ErrorCode::InvalidAction, detail));
-        }
-    };
-    fault(&code.into())
-}
-
-fn fault(error: &ActionError) -> ControlResponse {
-    let body = soap::encode_upnp_error(error.code.code(), &error.to_string());
-    ControlResponse { status: 500, body }
-}
-
-/// The action that a message asks of a service.
-fn find(
-    request: &ControlRequest<'_>,
-    message: &SoapRequest,
-) -> Result<(&'static ActionSpec, Action), ActionError> {
-    let spec = request.service.spec();
-    if !spec.answers_to(&message.service_type) {
-        let detail = format!("this is {}", spec.urn(spec.version));
-        return Err(ActionError::new(ErrorCode::InvalidAction, detail));
-    }
-    let action = spec.action(&message.action).ok_or(ErrorCode::InvalidAction)?;
-    match action.run {
-        Some(run) => Ok((action, run)),
-        None if action.optional => Err(ErrorCode::OptionalActionNotImplemented.into()),
-        None => Err(ErrorCode::InvalidAction.into()),
-    }
-}
-
-/// Puts the names of the action's table to the values of its result.
-fn label(action: &ActionSpec, values: &[Value]) -> Result<Vec<(&'static str, String)>, ErrorCode> {
-    let specs: Vec<_> = action.arguments_of(Direction::Out).collect();
-    let fits = specs.len() == values.len()
-        && specs
-            .iter()
-            .zip(values)
-            .all(|(spec, value)| spec.related.data_type == value.data_type());
-    if !fits {
-        tracing::error!(action = action.name, "a result does not fit the action's table");
-        return Err(ErrorCode::ActionFailed);
-    }
-    Ok(specs.iter().zip(values).map(|(spec, value)| (spec.name, value.to_string())).collect())
 }

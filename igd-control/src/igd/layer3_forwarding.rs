@@ -8,9 +8,6 @@ pub static SERVICE: ServiceSpec = ServiceSpec {
     name: "Layer3Forwarding",
     version: 1,
     id: "urn:upnp-org:serviceId:L3Forwarding1",
-    scpd_path: "/scpd/Layer3Forwarding.xml",
-    control_path: "/control/Layer3Forwarding",
-    event_path: "/event/Layer3Forwarding",
     actions: ACTIONS,
     variables: &[&DEFAULT_CONNECTION_SERVICE],
 };
@@ -18,13 +15,13 @@ pub static SERVICE: ServiceSpec = ServiceSpec {
 static DEFAULT_CONNECTION_SERVICE: VariableSpec =
     VariableSpec::new("DefaultConnectionService", String).evented();
 
-static ACTIONS: &[ActionSpec] = &[
-    ActionSpec::required(
+static ACTIONS: &[&ActionSpec] = &[
+    &ActionSpec::required(
         "SetDefaultConnectionService",
         Some(Action::SetDefaultConnectionService),
         &[ArgumentSpec::input("NewDefaultConnectionService", &DEFAULT_CONNECTION_SERVICE)],
     ),
-    ActionSpec::required(
+    &ActionSpec::required(
         "GetDefaultConnectionService",
         Some(Action::GetDefaultConnectionService),
         &[ArgumentSpec::output("NewDefaultConnectionService", &DEFAULT_CONNECTION_SERVICE)],

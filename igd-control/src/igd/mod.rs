@@ -2,7 +2,8 @@
 //!
 //! Pure: [`Gateway::control`] takes the body of a control message and returns the body of the
 //! answer. Which actions there are, with which arguments, is said once, in the tables of
-//! [`wan_ip_connection`], [`wan_common`] and [`layer3_forwarding`].
+//! [`wan_ip_connection`], [`wan_common`] and [`layer3_forwarding`]. There are two device trees, of
+//! version 1 and 2, over the same state.
 
 mod arguments;
 mod connection;
@@ -10,6 +11,7 @@ pub mod device;
 mod error;
 mod gateway;
 pub mod layer3_forwarding;
+mod message;
 mod policy;
 mod port_mappings;
 pub mod spec;
@@ -20,10 +22,10 @@ pub mod wan_ip_connection;
 #[cfg(test)]
 mod tests;
 
+pub use device::Tree;
 pub use error::{ActionError, ErrorCode};
-pub use gateway::{
-    ControlRequest, ControlResponse, Gateway, GatewayConfig, LinkProperties, TrafficTotals,
-};
+pub use gateway::{Gateway, GatewayConfig, LinkProperties, TrafficTotals};
+pub use message::{ControlRequest, ControlResponse, Invocation, ReplyBody};
 pub use policy::Policy;
 pub use spec::ServiceKind;
 pub use view::MappingView;

@@ -1,14 +1,15 @@
 //! Actions about port mappings (WANIPConnection:2, sections 2.5.14 to 2.5.19 and 2.5.21).
 
 use super::arguments::{Arguments, Value};
+use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
-use super::gateway::Gateway;
+use super::gateway::{Call, Gateway};
 use super::policy::denied;
 use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{MapError, MappingKey, MappingRequest, PacketPath, PortMapping};
 use crate::wire::port_listing::port_listing;
+use nat_common::Protocol;
 use nat_common::ports::WILDCARD_PORT;
-use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
@@ -22,69 +23,45 @@ type Answer = Result<Vec<Value>, ActionError>;
 
 impl<P: PacketPath> Gateway<P> {
     /// AddPortMapping.
-    pub(super) fn add_mapping(
-        &mut self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        let request = mapping_request(now, arguments)?;
-        self.policy.check_add(peer, &request)?;
-        self.table.add(&mut self.path, now, &request)?;
+    pub(super) fn add_mapping(&mut self, call: &Call<'_>) -> Answer {
+        let request = self.mapping_request(call)?;
+        self.policy.check_add(call.peer, &request)?;
+        self.table.add(&mut self.path, call.now, &request)?;
         Ok(Vec::new())
     }
 
     /// AddAnyPortMapping.
-    pub(super) fn add_any_mapping(
-        &mut self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        let request = mapping_request(now, arguments)?;
-        self.policy.check_add(peer, &request)?;
+    pub(super) fn add_any_mapping(&mut self, call: &Call<'_>) -> Answer {
+        let request = self.mapping_request(call)?;
+        self.policy.check_add(call.peer, &request)?;
         let random = &mut self.random;
-        let port = self.table.add_any(&mut self.path, now, &request, &mut || random.next_u32())?;
+        let port =
+            self.table.add_any(&mut self.path, call.now, &request, &mut || random.next_u32())?;
         Ok(vec![Value::Ui2(port)])
     }
 
     /// DeletePortMapping.
-    pub(super) fn delete_mapping(
-        &mut self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        let key = self.visible(peer, arguments)?.key;
-        self.table.remove(&mut self.path, now, &key);
+    pub(super) fn delete_mapping(&mut self, call: &Call<'_>) -> Answer {
+        let key = self.visible(call)?.key;
+        self.table.remove(&mut self.path, call.now, &key);
         Ok(Vec::new())
     }
 
     /// DeletePortMappingRange.
-    pub(super) fn delete_range(
-        &mut self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        let (protocol, ports) = self.port_range(arguments)?;
-        let (policy, manage) = (self.policy, arguments.boolean("NewManage")?);
-        let meant = |mapping: &PortMapping| policy.manages(peer, manage, mapping);
-        let removed = self.table.remove_range(&mut self.path, now, protocol, ports, meant);
+    pub(super) fn delete_range(&mut self, call: &Call<'_>) -> Answer {
+        let (protocol, ports) = self.port_range(call.arguments)?;
+        let (policy, manage) = (self.policy, call.arguments.boolean("NewManage")?);
+        let meant = |mapping: &PortMapping| policy.manages(call.peer, manage, mapping);
+        let removed = self.table.remove_range(&mut self.path, call.now, protocol, ports, meant);
         if removed.is_empty() { Err(ErrorCode::PortMappingNotFound.into()) } else { Ok(Vec::new()) }
     }
 
     /// GetGenericPortMappingEntry; see [`super::Policy`] for what the index counts.
-    pub(super) fn generic_entry(
-        &self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        let index = arguments.ui2("NewPortMappingIndex")?;
+    pub(super) fn generic_entry(&self, call: &Call<'_>) -> Answer {
+        let index = call.arguments.ui2("NewPortMappingIndex")?;
         let mapping = self
             .table
-            .nth(self.policy.view(peer), index.into())
+            .nth(self.policy.view(call.peer), index.into())
             .ok_or(ErrorCode::SpecifiedArrayIndexInvalid)?;
         let remote = mapping.key.remote.map(|remote| remote.to_string()).unwrap_or_default();
         let mut values = vec![
@@ -92,47 +69,64 @@ impl<P: PacketPath> Gateway<P> {
             Value::Ui2(mapping.key.external_port),
             Value::text(mapping.key.protocol.name()),
         ];
-        values.extend(details(mapping, now));
+        values.extend(details(mapping, call));
         Ok(values)
     }
 
     /// GetSpecificPortMappingEntry.
-    pub(super) fn specific_entry(
-        &self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        Ok(details(self.visible(peer, arguments)?, now))
+    pub(super) fn specific_entry(&self, call: &Call<'_>) -> Answer {
+        Ok(details(self.visible(call)?, call))
     }
 
     /// GetListOfPortMappings.
-    pub(super) fn list_mappings(
-        &self,
-        now: BootTime,
-        peer: Ipv4Addr,
-        arguments: &Arguments,
-    ) -> Answer {
-        let (protocol, ports) = self.port_range(arguments)?;
-        let manage = arguments.boolean("NewManage")?;
-        let most = match arguments.ui2("NewNumberOfPorts")? {
+    pub(super) fn list_mappings(&self, call: &Call<'_>) -> Answer {
+        let (protocol, ports) = self.port_range(call.arguments)?;
+        let manage = call.arguments.boolean("NewManage")?;
+        let most = match call.arguments.ui2("NewNumberOfPorts")? {
             0 => usize::MAX,
             most => most.into(),
         };
-        let meant = |mapping: &&PortMapping| self.policy.manages(peer, manage, mapping);
+        let meant = |mapping: &&PortMapping| self.policy.manages(call.peer, manage, mapping);
         let mut found = self.table.range(protocol, ports).filter(meant).take(most).peekable();
         if found.peek().is_none() {
             return Err(ErrorCode::PortMappingNotFound.into());
         }
-        Ok(vec![Value::Text(port_listing(now, found))])
+        Ok(vec![Value::Text(port_listing(call.now, found))])
+    }
+
+    /// What AddPortMapping and AddAnyPortMapping are asked for.
+    fn mapping_request(&self, call: &Call<'_>) -> Result<MappingRequest, ActionError> {
+        let arguments = call.arguments;
+        let key = mapping_key(arguments)?;
+        let client = internal_client(arguments.text("NewInternalClient")?, &key)?;
+        let lease = self.lease(call.tree, arguments.ui4("NewLeaseDuration")?);
+        Ok(MappingRequest {
+            key,
+            internal: SocketAddrV4::new(client, arguments.ui2("NewInternalPort")?),
+            enabled: arguments.boolean("NewEnabled")?,
+            description: cut(arguments.text("NewPortMappingDescription")?).to_owned(),
+            deadline: call.now.plus_secs(lease.into()),
+        })
+    }
+
+    /// The lease that is given to who asks for `wanted` seconds. Static mappings cannot be made by
+    /// UPnP: in version 2, 0 stands for the longest lease (section 2.5.16.2). In version 1 it asks for
+    /// a lease without end, and gets the longest that there is; so does whoever asks for more.
+    fn lease(&self, tree: Tree, wanted: u32) -> u32 {
+        match (tree, wanted) {
+            (Tree::Igd1, 0) => self.longest_lease,
+            (Tree::Igd1, wanted) => wanted.min(self.longest_lease),
+            (Tree::Igd2, 0) => MAX_LEASE,
+            (Tree::Igd2, wanted) => wanted,
+        }
     }
 
     /// The mapping that the arguments name, if the control point may touch it.
-    fn visible(&self, peer: Ipv4Addr, arguments: &Arguments) -> Result<&PortMapping, ActionError> {
-        let key = mapping_key(arguments)?;
+    fn visible(&self, call: &Call<'_>) -> Result<&PortMapping, ActionError> {
+        let key = mapping_key(call.arguments)?;
         self.policy.check_port(key.external_port)?;
         let mapping = self.table.get(&key).ok_or(ErrorCode::NoSuchEntryInArray)?;
-        if !self.policy.may_touch(peer, mapping) {
+        if !self.policy.may_touch(call.peer, mapping) {
             return Err(denied("the mapping is another client's"));
         }
         Ok(mapping)
@@ -166,32 +160,19 @@ impl From<MapError> for ActionError {
 }
 
 /// The arguments that describe a mapping, from NewInternalPort on, in the order of the standard.
-fn details(mapping: &PortMapping, now: BootTime) -> Vec<Value> {
+fn details(mapping: &PortMapping, call: &Call<'_>) -> Vec<Value> {
+    let left = mapping.lease_left(call.now);
     vec![
         Value::Ui2(mapping.internal.port()),
         Value::text(mapping.internal.ip().to_string()),
         Value::Boolean(mapping.enabled),
         Value::text(&mapping.description),
-        Value::Ui4(mapping.lease_left(now)),
+        Value::Ui4(match call.tree {
+            Tree::Igd1 => left,
+            // One that was made by version 1 may be longer than the variable's range.
+            Tree::Igd2 => left.min(MAX_LEASE),
+        }),
     ]
-}
-
-/// What AddPortMapping and AddAnyPortMapping are asked for.
-fn mapping_request(now: BootTime, arguments: &Arguments) -> Result<MappingRequest, ActionError> {
-    let key = mapping_key(arguments)?;
-    let client = internal_client(arguments.text("NewInternalClient")?, &key)?;
-    // Static mappings cannot be made by UPnP: 0 stands for the longest lease (section 2.5.16.2).
-    let lease = match arguments.ui4("NewLeaseDuration")? {
-        0 => MAX_LEASE,
-        lease => lease,
-    };
-    Ok(MappingRequest {
-        key,
-        internal: SocketAddrV4::new(client, arguments.ui2("NewInternalPort")?),
-        enabled: arguments.boolean("NewEnabled")?,
-        description: cut(arguments.text("NewPortMappingDescription")?).to_owned(),
-        deadline: now.plus_secs(lease.into()),
-    })
 }
 
 fn mapping_key(arguments: &Arguments) -> Result<MappingKey, ActionError> {

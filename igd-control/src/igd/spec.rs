@@ -3,47 +3,106 @@
 //! The tables of this kind are the only place that names actions, arguments and variables: the
 //! SCPD, the check of arguments and the dispatch all read them.
 
+use super::device::Tree;
 use super::error::ErrorCode;
 
-/// A service that the gateway has.
+macro_rules! paths {
+    ($tree:literal, $name:literal) => {
+        Paths {
+            scpd: concat!($tree, "/scpd/", $name, ".xml"),
+            control: concat!($tree, "/control/", $name),
+            event: concat!($tree, "/event/", $name),
+        }
+    };
+}
+
+/// A service that the gateway has: one of a tree, at URLs of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServiceKind {
     /// Layer3Forwarding:1, in the root device.
-    Layer3Forwarding,
+    Layer3Forwarding(Tree),
     /// WANCommonInterfaceConfig:1, in the WANDevice.
-    WanCommonInterfaceConfig,
-    /// WANIPConnection:2, in the WANConnectionDevice.
-    WanIpConnection,
+    WanCommonInterfaceConfig(Tree),
+    /// WANIPConnection in the tree's version, in the WANConnectionDevice.
+    WanIpConnection(Tree),
 }
 
 impl ServiceKind {
     /// All of them.
-    pub const ALL: [Self; 3] =
-        [Self::Layer3Forwarding, Self::WanCommonInterfaceConfig, Self::WanIpConnection];
+    pub const ALL: [Self; 6] = [
+        Self::Layer3Forwarding(Tree::Igd1),
+        Self::WanCommonInterfaceConfig(Tree::Igd1),
+        Self::WanIpConnection(Tree::Igd1),
+        Self::Layer3Forwarding(Tree::Igd2),
+        Self::WanCommonInterfaceConfig(Tree::Igd2),
+        Self::WanIpConnection(Tree::Igd2),
+    ];
+
+    /// The tree that it belongs to.
+    pub const fn tree(self) -> Tree {
+        match self {
+            Self::Layer3Forwarding(tree)
+            | Self::WanCommonInterfaceConfig(tree)
+            | Self::WanIpConnection(tree) => tree,
+        }
+    }
 
     /// The service's table.
     pub const fn spec(self) -> &'static ServiceSpec {
         match self {
-            Self::Layer3Forwarding => &super::layer3_forwarding::SERVICE,
-            Self::WanCommonInterfaceConfig => &super::wan_common::SERVICE,
-            Self::WanIpConnection => &super::wan_ip_connection::SERVICE,
+            Self::Layer3Forwarding(_) => &super::layer3_forwarding::SERVICE,
+            Self::WanCommonInterfaceConfig(_) => &super::wan_common::SERVICE,
+            Self::WanIpConnection(Tree::Igd1) => &super::wan_ip_connection::v1::SERVICE,
+            Self::WanIpConnection(Tree::Igd2) => &super::wan_ip_connection::v2::SERVICE,
         }
+    }
+
+    /// Where it is reached.
+    pub const fn paths(self) -> Paths {
+        match self {
+            Self::Layer3Forwarding(Tree::Igd1) => paths!("/igd1", "Layer3Forwarding"),
+            Self::Layer3Forwarding(Tree::Igd2) => paths!("/igd2", "Layer3Forwarding"),
+            Self::WanCommonInterfaceConfig(Tree::Igd1) => {
+                paths!("/igd1", "WANCommonInterfaceConfig")
+            }
+            Self::WanCommonInterfaceConfig(Tree::Igd2) => {
+                paths!("/igd2", "WANCommonInterfaceConfig")
+            }
+            Self::WanIpConnection(Tree::Igd1) => paths!("/igd1", "WANIPConnection"),
+            Self::WanIpConnection(Tree::Igd2) => paths!("/igd2", "WANIPConnection"),
+        }
+    }
+
+    /// The services of a tree.
+    pub fn of(tree: Tree) -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(move |kind| kind.tree() == tree)
     }
 
     /// The service whose SCPD is served at `path`.
     pub fn by_scpd_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.spec().scpd_path == path)
+        Self::ALL.into_iter().find(|kind| kind.paths().scpd == path)
     }
 
     /// The service that is controlled at `path`.
     pub fn by_control_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.spec().control_path == path)
+        Self::ALL.into_iter().find(|kind| kind.paths().control == path)
     }
 
     /// The service whose events are subscribed at `path`.
     pub fn by_event_path(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.spec().event_path == path)
+        Self::ALL.into_iter().find(|kind| kind.paths().event == path)
     }
+}
+
+/// Where a service is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// Where the SCPD is served.
+    pub scpd: &'static str,
+    /// Where actions are sent.
+    pub control: &'static str,
+    /// Where events are subscribed.
+    pub event: &'static str,
 }
 
 /// A service.
@@ -55,14 +114,8 @@ pub struct ServiceSpec {
     pub version: u16,
     /// serviceId.
     pub id: &'static str,
-    /// Where the SCPD is served.
-    pub scpd_path: &'static str,
-    /// Where actions are sent.
-    pub control_path: &'static str,
-    /// Where events are subscribed.
-    pub event_path: &'static str,
     /// Every action of the standard, implemented or not.
-    pub actions: &'static [ActionSpec],
+    pub actions: &'static [&'static ActionSpec],
     /// Every state variable.
     pub variables: &'static [&'static VariableSpec],
 }
@@ -84,12 +137,12 @@ impl ServiceSpec {
 
     /// The action of a name (case counts).
     pub fn action(&self, name: &str) -> Option<&'static ActionSpec> {
-        self.actions.iter().find(|action| action.name == name)
+        self.actions.iter().copied().find(|action| action.name == name)
     }
 
     /// The actions that the SCPD lists.
     pub fn implemented(&self) -> impl Iterator<Item = &'static ActionSpec> + use<> {
-        self.actions.iter().filter(|action| action.run.is_some())
+        self.actions.iter().copied().filter(|action| action.run.is_some())
     }
 
     /// The variables that the SCPD lists: those that are evented or that an implemented action uses.

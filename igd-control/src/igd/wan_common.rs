@@ -8,9 +8,6 @@ pub static SERVICE: ServiceSpec = ServiceSpec {
     name: "WANCommonInterfaceConfig",
     version: 1,
     id: "urn:upnp-org:serviceId:WANCommonIFC1",
-    scpd_path: "/scpd/WANCommonInterfaceConfig.xml",
-    control_path: "/control/WANCommonInterfaceConfig",
-    event_path: "/event/WANCommonInterfaceConfig",
     actions: ACTIONS,
     variables: VARIABLES,
 };
@@ -38,8 +35,8 @@ static VARIABLES: &[&VariableSpec] = &[
     &PACKETS_RECEIVED,
 ];
 
-static ACTIONS: &[ActionSpec] = &[
-    ActionSpec::required(
+static ACTIONS: &[&ActionSpec] = &[
+    &ActionSpec::required(
         "GetCommonLinkProperties",
         Some(Action::GetCommonLinkProperties),
         &[
@@ -49,22 +46,22 @@ static ACTIONS: &[ActionSpec] = &[
             ArgumentSpec::output("NewPhysicalLinkStatus", &PHYSICAL_LINK_STATUS),
         ],
     ),
-    ActionSpec::optional(
+    &ActionSpec::optional(
         "GetTotalBytesSent",
         Some(Action::GetTotalBytesSent),
         &[ArgumentSpec::output("NewTotalBytesSent", &BYTES_SENT)],
     ),
-    ActionSpec::optional(
+    &ActionSpec::optional(
         "GetTotalBytesReceived",
         Some(Action::GetTotalBytesReceived),
         &[ArgumentSpec::output("NewTotalBytesReceived", &BYTES_RECEIVED)],
     ),
-    ActionSpec::optional(
+    &ActionSpec::optional(
         "GetTotalPacketsSent",
         Some(Action::GetTotalPacketsSent),
         &[ArgumentSpec::output("NewTotalPacketsSent", &PACKETS_SENT)],
     ),
-    ActionSpec::optional(
+    &ActionSpec::optional(
         "GetTotalPacketsReceived",
         Some(Action::GetTotalPacketsReceived),
         &[ArgumentSpec::output("NewTotalPacketsReceived", &PACKETS_RECEIVED)],

@@ -2,6 +2,7 @@ use super::{
     queue::{Queue, Queued, Waiting},
     *,
 };
+use crate::igd::Tree;
 
 const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 7), 40_000);
 
@@ -68,7 +69,12 @@ fn the_queue_is_bounded() {
 fn only_hosts_of_the_interfaces_networks_are_answered() {
     let endpoint = |a: [u8; 4], mask: [u8; 4]| Endpoint {
         subnet: Subnet { address: a.into(), mask: mask.into() },
-        sender: Sender { location: String::new(), max_age: 1800, boot_id: 1, config_id: 1 },
+        sender: Sender {
+            server: SocketAddrV4::new(a.into(), 5000),
+            max_age: 1800,
+            boot_id: 1,
+            config_ids: Tree::ALL.map(|tree| (tree, 1)),
+        },
     };
     let endpoints = [
         endpoint([192, 0, 2, 1], [255, 255, 255, 0]),

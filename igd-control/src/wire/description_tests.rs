@@ -37,38 +37,62 @@ fn texts(document: &[u8], wanted: &str) -> Vec<String> {
 }
 
 #[test]
-fn the_description_holds_the_whole_tree() {
-    let document = description(&info());
-    let urn = |name| format!("urn:schemas-upnp-org:device:{name}:2");
-    assert_eq!(
-        texts(&document, "deviceType"),
-        ["InternetGatewayDevice", "WANDevice", "WANConnectionDevice"].map(urn)
-    );
-    let udns = texts(&document, "UDN");
-    // The UDN stands before the embedded devices, the end of a device after them.
-    assert_eq!(udns[0], format!("uuid:{}", info().root_uuid));
-    assert_eq!(udns.iter().collect::<HashSet<_>>().len(), 3);
-    assert_eq!(texts(&document, "friendlyName")[0], info().friendly_name);
-    assert_eq!(texts(&document, "presentationURL").len(), 3);
-    for (element, path) in [
-        ("SCPDURL", ServiceKind::by_scpd_path as fn(&str) -> Option<ServiceKind>),
-        ("controlURL", ServiceKind::by_control_path),
-        ("eventSubURL", ServiceKind::by_event_path),
-    ] {
-        let kinds: Vec<_> =
-            texts(&document, element).iter().map(|text| path(text).unwrap()).collect();
-        assert_eq!(kinds, ServiceKind::ALL);
+fn each_description_holds_its_whole_tree() {
+    let mut udns = HashSet::new();
+    for tree in Tree::ALL {
+        let document = description(tree, &info());
+        let version = tree.version();
+        let urn = |name| format!("urn:schemas-upnp-org:device:{name}:{version}");
+        assert_eq!(
+            texts(&document, "deviceType"),
+            ["InternetGatewayDevice", "WANDevice", "WANConnectionDevice"].map(urn)
+        );
+        let service = |name, version| format!("urn:schemas-upnp-org:service:{name}:{version}");
+        assert_eq!(
+            texts(&document, "serviceType"),
+            [
+                service("Layer3Forwarding", 1),
+                service("WANCommonInterfaceConfig", 1),
+                service("WANIPConnection", version),
+            ]
+        );
+        // Clients look for these words.
+        assert_eq!(
+            texts(&document, "serviceId"),
+            ["L3Forwarding1", "WANCommonIFC1", "WANIPConn1"]
+                .map(|id| format!("urn:upnp-org:serviceId:{id}"))
+        );
+        // The UDN stands before the embedded devices, the end of a device after them.
+        let root = format!("uuid:{}", tree.root_uuid(info().root_uuid));
+        assert_eq!(texts(&document, "UDN")[0], root);
+        udns.extend(texts(&document, "UDN"));
+        assert_eq!(texts(&document, "friendlyName")[0], info().friendly_name);
+        assert_eq!(texts(&document, "presentationURL").len(), 3);
+        for (element, path) in [
+            ("SCPDURL", ServiceKind::by_scpd_path as fn(&str) -> Option<ServiceKind>),
+            ("controlURL", ServiceKind::by_control_path),
+            ("eventSubURL", ServiceKind::by_event_path),
+        ] {
+            let kinds: Vec<_> =
+                texts(&document, element).iter().map(|text| path(text).unwrap()).collect();
+            assert_eq!(kinds, ServiceKind::of(tree).collect::<Vec<_>>());
+        }
     }
+    assert_eq!(udns.len(), 6);
+    assert_eq!(Tree::Igd2.root_uuid(info().root_uuid), info().root_uuid);
 }
 
 #[test]
 fn another_description_has_another_config_id() {
     let renamed = DescriptionInfo { friendly_name: "other".into(), ..info() };
-    assert_ne!(config_id(&info()), config_id(&renamed));
-    assert_eq!(config_id(&info()), config_id(&info()));
-    assert!(config_id(&info()) < 1 << 24);
-    let text = String::from_utf8(description(&info())).unwrap();
-    assert!(text.contains(&format!("configId=\"{}\"", config_id(&info()))));
+    for tree in Tree::ALL {
+        assert_ne!(config_id(tree, &info()), config_id(tree, &renamed));
+        assert_eq!(config_id(tree, &info()), config_id(tree, &info()));
+        assert!(config_id(tree, &info()) < 1 << 24);
+        let text = String::from_utf8(description(tree, &info())).unwrap();
+        assert!(text.contains(&format!("configId=\"{}\"", config_id(tree, &info()))));
+    }
+    assert_ne!(config_id(Tree::Igd1, &info()), config_id(Tree::Igd2, &info()));
 }
 
 #[test]
@@ -87,9 +111,12 @@ fn scpds_list_what_is_implemented_and_nothing_else() {
         let expected = spec.implemented().flat_map(|action| action.arguments_of(Direction::In));
         assert_eq!(inputs, expected.count());
     }
-    let wan = scpd(ServiceKind::WanIpConnection.spec());
+    let wan = scpd(ServiceKind::WanIpConnection(Tree::Igd2).spec());
     let names = texts(&wan, "name");
     assert!(names.iter().any(|name| name == "SystemUpdateID"));
     assert!(!names.iter().any(|name| name == "AutoDisconnectTime"));
     assert_eq!(texts(&wan, "maximum"), ["604800", "65535"]);
+    let wan = scpd(ServiceKind::WanIpConnection(Tree::Igd1).spec());
+    assert!(!texts(&wan, "name").iter().any(|name| name == "SystemUpdateID"));
+    assert_eq!(texts(&wan, "maximum"), ["65535"]);
 }

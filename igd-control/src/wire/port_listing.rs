@@ -2,6 +2,7 @@
 //! 2.3.25).
 
 use super::xml::XmlWriter;
+use crate::igd::wan_ip_connection::MAX_LEASE;
 use crate::mapping::PortMapping;
 use nat_common::BootTime;
 
@@ -38,5 +39,5 @@ fn entry(xml: &mut XmlWriter, now: BootTime, mapping: &PortMapping) {
     xml.text("p:NewInternalClient", &mapping.internal.ip().to_string());
     xml.text("p:NewEnabled", if mapping.enabled { "1" } else { "0" });
     xml.text("p:NewDescription", &mapping.description);
-    xml.text("p:NewLeaseTime", &mapping.lease_left(now).to_string());
+    xml.text("p:NewLeaseTime", &mapping.lease_left(now).min(MAX_LEASE).to_string());
 }

@@ -67,7 +67,13 @@ pub fn run(input: &[u8]) {
     for policy in [Policy::OwnClient, Policy::Open] {
         let mut now = BootTime(0).plus_secs(1_000);
         let limits = Limits { mappings: 8, per_client: 4, ..Limits::default() };
-        let config = GatewayConfig { root_uuid: Uuid::from_u128(7), policy, limits, seed: 5 };
+        let config = GatewayConfig {
+            root_uuid: Uuid::from_u128(7),
+            policy,
+            limits,
+            seed: 5,
+            ..GatewayConfig::default()
+        };
         let mut gateway = Gateway::new(now, &config, MemoryPath::default());
         for message in input.split(|byte| *byte == 0x0c) {
             send(&mut gateway, &mut now, message);
@@ -104,7 +110,7 @@ fn send(gateway: &mut Gateway<MemoryPath>, now: &mut BootTime, message: &[u8]) {
         ControlRequest { peer: *peer, service: *service, soap_action: header.as_deref(), body };
     let response = gateway.control(*now, &request);
     assert!([200, 400, 500].contains(&response.status), "status {}", response.status);
-    check_xml(&response.body);
+    check_xml(&response.body.into_bytes());
 }
 
 /// What is written as it was read must be read as the same, as long as its names are names: reading

@@ -1,6 +1,8 @@
 //! Searches by SSDP, and what they are answered.
 
+use igd_control::igd::Tree;
 use igd_control::wire::ssdp::{SearchRequest, SearchTarget, Sender, announcements};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
 /// UUID of the root device; seeds search for it.
@@ -13,16 +15,18 @@ pub fn run(input: &[u8]) {
     };
     assert!(search.max_wait.is_none_or(|seconds| (1..=5).contains(&seconds)), "{search:?}");
     let sender = Sender {
-        location: "http://192.168.77.1:5000/rootDesc.xml".to_owned(),
+        server: SocketAddrV4::new(Ipv4Addr::new(192, 168, 77, 1), 5000),
         max_age: 1800,
         boot_id: 1,
-        config_id: 1,
+        config_ids: Tree::ALL.map(|tree| (tree, 1)),
     };
     let answers = search.answers(ROOT);
     match &search.target {
         SearchTarget::All => assert_eq!(answers, announcements(ROOT)),
-        SearchTarget::RootDevice => assert_eq!(answers.len(), 1),
-        SearchTarget::Uuid(_) | SearchTarget::Type { .. } => assert!(answers.len() <= 1),
+        SearchTarget::RootDevice => assert_eq!(answers.len(), 2),
+        SearchTarget::Uuid(_) => assert!(answers.len() <= 1),
+        // Services that are the same in both trees.
+        SearchTarget::Type { .. } => assert!(answers.len() <= 2),
     }
     for answer in &answers {
         let message = sender.search_response(answer);

@@ -2,9 +2,8 @@ use super::*;
 use crate::{
     config::Config,
     daemon::shutdown,
-    igd::{GatewayConfig, LinkProperties, TrafficTotals},
+    igd::{GatewayConfig, LinkProperties, TrafficTotals, Tree},
     mapping::fake::FakePath,
-    wire::description::DESCRIPTION_PATH,
 };
 use nat_common::Protocol;
 use std::{net::Ipv4Addr, sync::Arc};
@@ -40,12 +39,12 @@ fn shared() -> Arc<Shared<FakePath>> {
     Arc::new(Shared::new(gateway, clock, &identity, FakeWan))
 }
 
-fn control(
+async fn control(
     shared: &Shared<FakePath>,
     service: ServiceKind,
     action: &str,
     arguments: &[(&str, &str)],
-) -> ControlResponse {
+) -> (u16, String) {
     let urn = service.spec().urn(service.spec().version);
     let arguments: String =
         arguments.iter().map(|(name, value)| format!("<{name}>{value}</{name}>")).collect();
@@ -56,19 +55,21 @@ fn control(
          <u:{action} xmlns:u=\"{urn}\">{arguments}</u:{action}></s:Body></s:Envelope>"
     );
     let soap_action = format!("\"{urn}#{action}\"");
-    shared.control(&ControlRequest {
+    let request = ControlRequest {
         peer: CLIENT,
         service,
         soap_action: Some(&soap_action),
         body: body.as_bytes(),
-    })
+    };
+    let response = shared.control(&request).await;
+    (response.status, String::from_utf8(response.body.into_bytes()).unwrap())
 }
 
-fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
+async fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
     let (port, lease) = (port.to_string(), lease.to_string());
-    let response = control(
+    let (status, body) = control(
         shared,
-        ServiceKind::WanIpConnection,
+        ServiceKind::WanIpConnection(Tree::Igd2),
         "AddPortMapping",
         &[
             ("NewRemoteHost", ""),
@@ -80,8 +81,9 @@ fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
             ("NewPortMappingDescription", "a test"),
             ("NewLeaseDuration", &lease),
         ],
-    );
-    assert_eq!(response.status, 200, "{}", String::from_utf8_lossy(&response.body));
+    )
+    .await;
+    assert_eq!(status, 200, "{body}");
 }
 
 fn is_open(shared: &Shared<FakePath>, port: u16) -> bool {
@@ -98,7 +100,7 @@ async fn a_mapping_is_open_when_it_is_answered_and_closed_when_its_lease_ends() 
     });
     // The expiry sleeps already, for longer than the lease.
     sleep(Duration::from_secs(1)).await;
-    map_port(&shared, 4000, 10);
+    map_port(&shared, 4000, 10).await;
     assert!(is_open(&shared, 4000));
     sleep(Duration::from_millis(9_990)).await;
     assert!(is_open(&shared, 4000));
@@ -113,9 +115,9 @@ async fn a_mapping_is_open_when_it_is_answered_and_closed_when_its_lease_ends() 
 async fn leases_end_in_their_own_order() {
     let shared = shared();
     let (_trigger, shutdown) = shutdown();
-    map_port(&shared, 4001, 100);
-    map_port(&shared, 4002, 200);
-    map_port(&shared, 4003, 5);
+    map_port(&shared, 4001, 100).await;
+    map_port(&shared, 4002, 200).await;
+    map_port(&shared, 4003, 5).await;
     tokio::spawn({
         let shared = Arc::clone(&shared);
         async move { shared.expire(shutdown).await }
@@ -129,13 +131,13 @@ async fn leases_end_in_their_own_order() {
 #[tokio::test]
 async fn every_url_of_the_description_leads_somewhere() {
     let shared = shared();
-    let documents = [DESCRIPTION_PATH].into_iter();
-    for path in documents.chain(ServiceKind::ALL.map(|kind| kind.spec().scpd_path)) {
+    let documents = Tree::ALL.into_iter().map(Tree::description_path);
+    for path in documents.chain(ServiceKind::ALL.map(|kind| kind.paths().scpd)) {
         assert!(matches!(shared.at(path), Some(Place::Document(_))), "{path}");
     }
     for kind in ServiceKind::ALL {
-        assert_eq!(shared.at(kind.spec().control_path), Some(Place::Control(kind)));
-        assert_eq!(shared.at(kind.spec().event_path), Some(Place::Events(kind)));
+        assert_eq!(shared.at(kind.paths().control), Some(Place::Control(kind)));
+        assert_eq!(shared.at(kind.paths().event), Some(Place::Events(kind)));
     }
     assert_eq!(shared.at("/"), None);
 }
@@ -143,7 +145,7 @@ async fn every_url_of_the_description_leads_somewhere() {
 #[tokio::test]
 async fn traffic_is_read_when_it_is_asked_for() {
     let shared = shared();
-    let service = ServiceKind::WanCommonInterfaceConfig;
-    let response = control(&shared, service, "GetTotalBytesSent", &[]);
-    assert!(String::from_utf8_lossy(&response.body).contains(">1234<"), "{response:?}");
+    let service = ServiceKind::WanCommonInterfaceConfig(Tree::Igd1);
+    let (_, body) = control(&shared, service, "GetTotalBytesSent", &[]).await;
+    assert!(body.contains(">1234<"), "{body}");
 }

@@ -32,7 +32,7 @@ fn a_lease_counts_down_and_ends() {
     call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
     let mut read = |seconds: u64| {
         let now = BootTime(NOW.0 + seconds * 1_000_000_000 + 1);
-        let service = ServiceKind::WanIpConnection;
+        let service = V2;
         let action = "GetSpecificPortMappingEntry";
         let answer = call_at(&mut gateway, now, HOST_A, service, action, &key("5000"));
         answer.map(|results| results.last().unwrap().1.clone())

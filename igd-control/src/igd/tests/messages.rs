@@ -4,14 +4,16 @@ use super::*;
 
 const URN: &str = "urn:schemas-upnp-org:service:WANIPConnection:2";
 
-fn send(header: Option<&str>, body: &[u8]) -> ControlResponse {
-    let request = ControlRequest {
-        peer: HOST_A,
-        service: ServiceKind::WanIpConnection,
-        soap_action: header,
-        body,
-    };
-    gateway(Policy::OwnClient).control(NOW, &request)
+/// What HTTP is told of an answer.
+struct Reply {
+    status: u16,
+    body: Vec<u8>,
+}
+
+fn send(header: Option<&str>, body: &[u8]) -> Reply {
+    let request = ControlRequest { peer: HOST_A, service: V2, soap_action: header, body };
+    let response = gateway(Policy::OwnClient).control(NOW, &request);
+    Reply { status: response.status, body: response.body.into_bytes() }
 }
 
 fn body(service_type: &str, action: &str, arguments: &[(&str, &str)]) -> Vec<u8> {

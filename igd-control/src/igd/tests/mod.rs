@@ -4,6 +4,7 @@ mod mappings;
 mod messages;
 mod reading;
 mod tables;
+mod version_1;
 
 use super::*;
 use crate::mapping::fake::FakePath;
@@ -13,6 +14,8 @@ use std::net::Ipv4Addr;
 use uuid::Uuid;
 
 const NOW: BootTime = BootTime(5_000_000_000_000);
+const V1: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd1);
+const V2: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd2);
 const HOST_A: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 10);
 const HOST_B: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 11);
 
@@ -37,7 +40,7 @@ fn call(
     action: &str,
     arguments: &[(&str, &str)],
 ) -> Answer {
-    call_at(gateway, NOW, peer, ServiceKind::WanIpConnection, action, arguments)
+    call_at(gateway, NOW, peer, V2, action, arguments)
 }
 
 fn call_at(
@@ -59,14 +62,15 @@ fn call_at(
     let body = message.encode();
     let request = ControlRequest { peer, service, soap_action: Some(&soap_action), body: &body };
     let response = gateway.control(now, &request);
+    let body = response.body.into_bytes();
     match response.status {
         200 => {
-            let answer = SoapRequest::parse(&response.body).unwrap();
+            let answer = SoapRequest::parse(&body).unwrap();
             assert_eq!(answer.service_type, urn);
             assert_eq!(answer.action, format!("{action}Response"));
             Ok(answer.arguments)
         }
-        500 => Err(error_code(&response.body)),
+        500 => Err(error_code(&body)),
         status => panic!("status {status}"),
     }
 }

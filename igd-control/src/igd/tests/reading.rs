@@ -103,7 +103,7 @@ fn without_an_address_there_is_no_connection() {
     assert_eq!(value(&address, "NewExternalIPAddress"), "203.0.113.1");
     let mut uptime = |external, seconds| {
         gateway.path_mut().external = external;
-        let service = ServiceKind::WanIpConnection;
+        let service = V2;
         let now = NOW.plus_secs(seconds);
         let answer = call_at(&mut gateway, now, HOST_A, service, "GetStatusInfo", &[]);
         (value(&answer, "NewConnectionStatus"), value(&answer, "NewUptime"))
@@ -129,7 +129,7 @@ fn counters_run_over_at_four_bytes() {
     });
     gateway.set_link(LinkProperties { upstream: 10, downstream: 20, up: true });
     let mut read = |action: &str| {
-        let service = ServiceKind::WanCommonInterfaceConfig;
+        let service = ServiceKind::WanCommonInterfaceConfig(Tree::Igd2);
         let answer = call_at(&mut gateway, NOW, HOST_A, service, action, &[]).unwrap();
         answer.into_iter().map(|(_, value)| value).collect::<Vec<_>>()
     };
@@ -143,7 +143,7 @@ fn counters_run_over_at_four_bytes() {
 #[test]
 fn the_only_connection_is_the_default_one() {
     let mut gateway = gateway(Policy::OwnClient);
-    let service = ServiceKind::Layer3Forwarding;
+    let service = ServiceKind::Layer3Forwarding(Tree::Igd2);
     let get = "GetDefaultConnectionService";
     let answer = call_at(&mut gateway, NOW, HOST_A, service, get, &[]);
     let default = value(&answer, "NewDefaultConnectionService");

@@ -1,8 +1,9 @@
 //! What is announced, and the messages that say it.
 
 use super::GROUP;
-use crate::igd::device::ROOT_DEVICE;
+use crate::igd::Tree;
 use crate::wire::SERVER;
+use std::net::SocketAddrV4;
 use uuid::Uuid;
 
 /// One thing that the gateway announces and answers searches for.
@@ -12,31 +13,35 @@ pub struct Announcement {
     pub target: String,
     /// USN.
     pub usn: String,
+    /// The tree that it belongs to, and whose description tells more.
+    pub tree: Tree,
 }
 
 impl Announcement {
     /// Of something that a device is or has.
-    fn of_type(target: String, uuid: Uuid) -> Self {
+    fn of_type(tree: Tree, target: String, uuid: Uuid) -> Self {
         let usn = format!("uuid:{uuid}::{target}");
-        Self { target, usn }
+        Self { target, usn, tree }
     }
 }
 
-/// Everything that the gateway announces: the root device, and each device of the tree with its UUID,
-/// its type and the types of its services. Types come in every version from ours down to 1, for
-/// control points that know only the older one.
-pub fn announcements(root: Uuid) -> Vec<Announcement> {
-    let mut all = vec![Announcement::of_type("upnp:rootdevice".into(), root)];
-    for device in ROOT_DEVICE.flatten() {
-        let uuid = device.uuid(root);
+/// Everything that the gateway announces: of each tree the root device, and each device with its
+/// UUID, its type and the types of its services. Version 2 types are announced in version 2 only,
+/// since the other tree is there for control points that know the older one.
+pub fn announcements(gateway: Uuid) -> Vec<Announcement> {
+    Tree::ALL.into_iter().flat_map(|tree| of_tree(tree, gateway)).collect()
+}
+
+fn of_tree(tree: Tree, gateway: Uuid) -> Vec<Announcement> {
+    let of_type = |target, uuid| Announcement::of_type(tree, target, uuid);
+    let mut all = vec![of_type("upnp:rootdevice".into(), tree.root_uuid(gateway))];
+    for device in tree.root().flatten() {
+        let uuid = tree.uuid(gateway, device);
         let own = format!("uuid:{uuid}");
-        all.push(Announcement { target: own.clone(), usn: own });
-        let versions = (1..=device.version).rev();
-        all.extend(versions.map(|version| Announcement::of_type(device.urn(version), uuid)));
-        for service in device.services.iter().map(|kind| kind.spec()) {
-            let versions = (1..=service.version).rev();
-            all.extend(versions.map(|version| Announcement::of_type(service.urn(version), uuid)));
-        }
+        all.push(Announcement { target: own.clone(), usn: own, tree });
+        all.push(of_type(device.urn(), uuid));
+        let services = device.services.iter().map(|kind| kind.spec());
+        all.extend(services.map(|service| of_type(service.urn(service.version), uuid)));
     }
     all
 }
@@ -44,25 +49,26 @@ pub fn announcements(root: Uuid) -> Vec<Announcement> {
 /// What every message of one interface says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// URL of the description, as the network of that interface reaches it.
-    pub location: String,
+    /// Where the gateway serves HTTP, as the network of that interface reaches it.
+    pub server: SocketAddrV4,
     /// Seconds that an announcement holds.
     pub max_age: u32,
     /// BOOTID.UPNP.ORG: higher after every start.
     pub boot_id: u32,
-    /// CONFIGID.UPNP.ORG: [`crate::wire::description::config_id`].
-    pub config_id: u32,
+    /// CONFIGID.UPNP.ORG of each tree: [`crate::wire::description::config_id`].
+    pub config_ids: [(Tree, u32); 2],
 }
 
 impl Sender {
     /// The answer to a search.
     pub fn search_response(&self, announcement: &Announcement) -> Vec<u8> {
         self.message(
+            announcement.tree,
             "HTTP/1.1 200 OK",
             &[
                 ("CACHE-CONTROL", &self.cache_control()),
                 ("EXT", ""),
-                ("LOCATION", &self.location),
+                ("LOCATION", &self.location(announcement.tree)),
                 ("SERVER", SERVER),
                 ("ST", &announcement.target),
                 ("USN", &announcement.usn),
@@ -73,11 +79,12 @@ impl Sender {
     /// `ssdp:alive`.
     pub fn alive(&self, announcement: &Announcement) -> Vec<u8> {
         self.message(
+            announcement.tree,
             "NOTIFY * HTTP/1.1",
             &[
                 ("HOST", &GROUP.to_string()),
                 ("CACHE-CONTROL", &self.cache_control()),
-                ("LOCATION", &self.location),
+                ("LOCATION", &self.location(announcement.tree)),
                 ("NT", &announcement.target),
                 ("NTS", "ssdp:alive"),
                 ("SERVER", SERVER),
@@ -89,6 +96,7 @@ impl Sender {
     /// `ssdp:byebye`.
     pub fn byebye(&self, announcement: &Announcement) -> Vec<u8> {
         self.message(
+            announcement.tree,
             "NOTIFY * HTTP/1.1",
             &[
                 ("HOST", &GROUP.to_string()),
@@ -99,14 +107,23 @@ impl Sender {
         )
     }
 
+    /// URL of the description of a tree.
+    pub fn location(&self, tree: Tree) -> String {
+        format!("http://{}{}", self.server, tree.description_path())
+    }
+
+    fn config_id(&self, tree: Tree) -> u32 {
+        self.config_ids.iter().find(|(of, _)| *of == tree).map_or(0, |(_, id)| *id)
+    }
+
     fn cache_control(&self) -> String {
         format!("max-age={}", self.max_age)
     }
 
-    fn message(&self, start_line: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+    fn message(&self, tree: Tree, start_line: &str, headers: &[(&str, &str)]) -> Vec<u8> {
         let ids = [
             ("BOOTID.UPNP.ORG", self.boot_id.to_string()),
-            ("CONFIGID.UPNP.ORG", self.config_id.to_string()),
+            ("CONFIGID.UPNP.ORG", self.config_id(tree).to_string()),
         ];
         let ids = ids.iter().map(|(name, value)| (*name, value.as_str()));
         let mut message = String::with_capacity(512);

@@ -99,9 +99,9 @@ impl SearchRequest {
         Ok(Self { target, max_wait: mx.map(parse_mx).transpose()? })
     }
 
-    /// The answers that the gateway with this root UUID owes; none when it has no such thing.
-    pub fn answers(&self, root: Uuid) -> Vec<Announcement> {
-        let mut known = announcements(root);
+    /// The answers that the gateway with this UUID owes; none when it has no such thing.
+    pub fn answers(&self, gateway: Uuid) -> Vec<Announcement> {
+        let mut known = announcements(gateway);
         known.retain(|announcement| match &self.target {
             SearchTarget::All => true,
             SearchTarget::RootDevice => announcement.target == "upnp:rootdevice",

@@ -22,7 +22,7 @@ use crate::{
 };
 use nat_common::Counter;
 use serde::Serialize;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// What the daemon tells of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -42,7 +42,9 @@ pub struct Status {
     /// UUID of the UPnP root device.
     pub uuid: String,
     /// Where description and control are served.
-    pub http: Vec<SocketAddrV4>,
+    pub http: Vec<SocketAddr>,
+    /// Subscriptions to events.
+    pub subscriptions: usize,
     /// Port mappings in force.
     pub mappings: usize,
     /// Sessions at the moment.

@@ -1,13 +1,13 @@
 //! What an operator is told.
 
-use super::shared::Shared;
+use super::{lan::Places, shared::Shared};
 use crate::{
     control::{Operator, Status},
     datapath::{self, ClientView, Forwards, Inspector, SessionView},
     igd::MappingView,
 };
 use nat_common::{BootTime, Counter};
-use std::{net::SocketAddrV4, sync::Arc};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The daemon, as its operator may look at it.
@@ -16,7 +16,7 @@ pub(super) struct Insight {
     pub(super) inspector: Inspector,
     pub(super) started: BootTime,
     pub(super) uuid: Uuid,
-    pub(super) http: Vec<SocketAddrV4>,
+    pub(super) http: Places,
     pub(super) max_sessions: u32,
 }
 
@@ -33,7 +33,8 @@ impl Operator for Insight {
             external_address: self.inspector.external_address(),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),
-            http: self.http.clone(),
+            http: self.http.now(),
+            subscriptions: self.shared.events().subscriptions(),
             mappings: self.shared.mappings().len(),
             sessions,
             max_sessions: self.max_sessions,

@@ -2,10 +2,12 @@
 
 use super::{identity::Identity, wan::WanSource};
 use crate::{
+    gena::{Hub, Subscriber, Values},
     http::{Place, Site},
     igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
     mapping::PacketPath,
     shutdown::Shutdown,
+    wire::gena::{EventError, Granted, SubscribeRequest},
 };
 use hyper::body::Bytes;
 use nat_common::BootTime;
@@ -14,7 +16,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use uuid::Uuid;
 
 /// Longest sleep of the expiry. Timers stand still while the machine is suspended, leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -27,6 +33,8 @@ pub(super) struct Shared<P: PacketPath> {
     clock: fn() -> BootTime,
     wan: Box<dyn WanSource>,
     documents: HashMap<&'static str, Bytes>,
+    /// Who is told of changes.
+    events: Hub<ServiceKind>,
 }
 
 impl<P: PacketPath> Shared<P> {
@@ -42,7 +50,13 @@ impl<P: PacketPath> Shared<P> {
             clock,
             wan: Box::new(wan),
             documents: identity.documents.clone(),
+            events: Hub::new(clock),
         }
+    }
+
+    /// Who is told of changes.
+    pub(super) fn events(&self) -> &Hub<ServiceKind> {
+        &self.events
     }
 
     /// Port mappings in force.
@@ -53,13 +67,16 @@ impl<P: PacketPath> Shared<P> {
 
     /// Takes mappings away as their leases end, until `shutdown`. The packet path lets nothing in
     /// after a lease's end even when this is late.
-    pub(super) async fn expire(&self, mut shutdown: Shutdown) {
+    ///
+    /// `network` tells when addresses or links have changed, which subscribers are then told, too.
+    pub(super) async fn expire(&self, mut network: watch::Receiver<()>, mut shutdown: Shutdown) {
         loop {
             let until_next = self.expire_once();
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = sleep(until_next.min(LONGEST_SLEEP)) => {}
                 () = self.changed.notified() => {}
+                Ok(()) = network.changed() => {}
             }
         }
     }
@@ -70,8 +87,22 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
+        self.publish(now, &mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
+    }
+
+    /// Tells subscribers what has changed.
+    fn publish(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        self.events.publish(ServiceKind::ALL, |service| self.evented(now, gateway, service));
+    }
+
+    /// What subscribers of a service know.
+    fn evented(&self, now: BootTime, gateway: &mut Gateway<P>, service: ServiceKind) -> Values {
+        if matches!(service, ServiceKind::WanCommonInterfaceConfig(_)) {
+            gateway.set_link(self.wan.link());
+        }
+        gateway.evented(now, service)
     }
 
     /// Never held across an await: calls on the gateway do not wait for anything.
@@ -101,10 +132,36 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }
-            gateway.carry_out(now, &invocation)
+            let response = gateway.carry_out(now, &invocation);
+            self.publish(now, &mut gateway);
+            response
         };
         self.changed.notify_one();
         response
+    }
+
+    fn subscribe(
+        &self,
+        service: ServiceKind,
+        who: Subscriber,
+        request: SubscribeRequest,
+    ) -> Result<Granted, EventError> {
+        let now = (self.clock)();
+        // Held meanwhile, so that no change comes between the first event and the subscription.
+        let mut gateway = self.lock();
+        gateway.refresh(now);
+        gateway.expire(now);
+        let values = || self.evented(now, &mut gateway, service);
+        self.events.subscribe(service, who, request, values)
+    }
+
+    fn unsubscribe(
+        &self,
+        service: ServiceKind,
+        who: &Subscriber,
+        sid: Uuid,
+    ) -> Result<(), EventError> {
+        self.events.unsubscribe(service, who, sid)
     }
 }
 

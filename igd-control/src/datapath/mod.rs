@@ -54,6 +54,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
+use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -99,6 +100,8 @@ struct Shared {
     walker: Option<sweep::Walker>,
     /// Told when sessions were made void all at once.
     voided: Notify,
+    /// Told when interfaces and addresses were read anew.
+    refreshed: latest::Sender<()>,
 }
 
 impl Shared {
@@ -230,6 +233,7 @@ impl DataPath {
             pool: Mutex::default(),
             walker,
             voided: Notify::new(),
+            refreshed: latest::Sender::new(()),
         });
         follow::refresh(&shared, &network).await?;
 
@@ -290,6 +294,11 @@ impl DataPath {
     /// For the mapping table. To be called once: there is one writer of forwards.
     pub fn forwards(&self) -> Forwards {
         Forwards::new(Arc::clone(&self.shared))
+    }
+
+    /// Hears when interfaces or addresses may be others, after the packet path has taken note.
+    pub fn changes(&self) -> latest::Receiver<()> {
+        self.shared.refreshed.subscribe()
     }
 
     /// For the operator.

@@ -57,6 +57,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
+use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -107,6 +108,8 @@ struct Shared {
     voided: Notify,
     /// How many sessions the last sweep has left.
     sessions_swept: AtomicU64,
+    /// Told when interfaces and addresses were read anew.
+    refreshed: latest::Sender<()>,
 }
 
 impl Shared {
@@ -247,6 +250,7 @@ impl DataPath {
             mapping_log,
             voided: Notify::new(),
             sessions_swept: AtomicU64::new(0),
+            refreshed: latest::Sender::new(()),
         });
         follow::refresh(&shared, &network).await?;
 
@@ -295,6 +299,11 @@ impl DataPath {
     /// For the mapping table. To be called once: there is one writer of forwards.
     pub fn forwards(&self) -> Forwards {
         Forwards::new(Arc::clone(&self.shared))
+    }
+
+    /// Hears when interfaces or addresses may be others, after the packet path has taken note.
+    pub fn changes(&self) -> latest::Receiver<()> {
+        self.shared.refreshed.subscribe()
     }
 
     /// For the operator.

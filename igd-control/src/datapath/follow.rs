@@ -66,6 +66,7 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
     if changed {
         shared.voided.notify_one();
     }
+    shared.refreshed.send_replace(());
     Ok(())
 }
 

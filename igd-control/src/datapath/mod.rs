@@ -54,8 +54,10 @@ use network::{Interface, Network};
 use pool::Pool;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
+use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -104,6 +106,10 @@ struct Shared {
     mapping_log: Option<MappingLog>,
     /// Told when sessions were made void all at once.
     voided: Notify,
+    /// How many sessions the last sweep has left.
+    sessions_swept: AtomicU64,
+    /// Told when interfaces and addresses were read anew.
+    refreshed: latest::Sender<()>,
 }
 
 impl Shared {
@@ -166,6 +172,7 @@ pub struct DataPath {
     _tasks: Tasks,
     _attached: Arc<Mutex<Attached>>,
     shared: Arc<Shared>,
+    adopted: bool,
 }
 
 /// Background tasks, stopped on drop.
@@ -211,6 +218,7 @@ impl DataPath {
             addresses: u32::try_from(config.pool.len())?.max(1),
             contacts: contacts::wanted(&config.settings, config.max_sessions),
         };
+        let adopted_ports = config.pin_dir.as_deref().is_some_and(pins::hold_ports);
         let (mut ebpf, adopted) = program::load(size, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let requests = hints::Requests::take(&mut ebpf)?;
@@ -241,6 +249,8 @@ impl DataPath {
             walker,
             mapping_log,
             voided: Notify::new(),
+            sessions_swept: AtomicU64::new(0),
+            refreshed: latest::Sender::new(()),
         });
         follow::refresh(&shared, &network).await?;
 
@@ -278,12 +288,22 @@ impl DataPath {
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self { _tasks: tasks, _attached: attached, shared })
+        Ok(Self { _tasks: tasks, _attached: attached, shared, adopted: adopted_ports })
+    }
+
+    /// Whether the port table is a former daemon's, with its forwards.
+    pub fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// For the mapping table. To be called once: there is one writer of forwards.
     pub fn forwards(&self) -> Forwards {
         Forwards::new(Arc::clone(&self.shared))
+    }
+
+    /// Hears when interfaces or addresses may be others, after the packet path has taken note.
+    pub fn changes(&self) -> latest::Receiver<()> {
+        self.shared.refreshed.subscribe()
     }
 
     /// For the operator.

@@ -15,6 +15,11 @@ pub fn hold_sessions(pin_dir: &Path) -> bool {
     pin_dir.join(layout_name()).join(maps::SESSIONS).exists()
 }
 
+/// Whether there is a port table that a new daemon takes over.
+pub(super) fn hold_ports(pin_dir: &Path) -> bool {
+    pin_dir.join(layout_name()).join(maps::PORTS).exists()
+}
+
 /// Folders of other layout versions.
 pub fn other_layouts(pin_dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(pin_dir).into_iter().flatten().filter_map(Result::ok);

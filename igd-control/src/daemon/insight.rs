@@ -1,10 +1,13 @@
 //! What an operator is told.
 
-use super::{lan::Places, shared::Shared};
+use super::{figures, lan::Places, reload, reload::InForce, shared::Shared};
 use crate::{
-    control::{Operator, Status},
+    config::StaticMapping,
+    control::{Operator, Reloaded, StaticKey, Status},
     datapath::{self, ClientView, Forwards, Inspector, SessionView},
     igd::MappingView,
+    metrics,
+    policy::{Explanation, Question},
 };
 use nat_common::{BootTime, Counter};
 use std::sync::Arc;
@@ -18,6 +21,13 @@ pub(super) struct Insight {
     pub(super) uuid: Uuid,
     pub(super) http: Places,
     pub(super) max_sessions: u32,
+    pub(super) in_force: InForce,
+}
+
+impl metrics::Source for Insight {
+    fn metrics(&self) -> anyhow::Result<String> {
+        Ok(metrics::text(figures::gather(self)?))
+    }
 }
 
 impl Operator for Insight {
@@ -38,6 +48,10 @@ impl Operator for Insight {
             mappings: self.shared.mappings().len(),
             sessions,
             max_sessions: self.max_sessions,
+            store: match self.shared.keeper().store() {
+                None => "off".to_owned(),
+                Some(store) => store.failure().unwrap_or_else(|| "ok".to_owned()),
+            },
         })
     }
 
@@ -55,5 +69,25 @@ impl Operator for Insight {
 
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {
         self.inspector.counters()
+    }
+
+    fn metrics(&self) -> anyhow::Result<String> {
+        metrics::Source::metrics(self)
+    }
+
+    fn add_mapping(&self, mapping: &StaticMapping) -> anyhow::Result<()> {
+        reload::add(&self.shared, mapping)
+    }
+
+    fn remove_mapping(&self, key: &StaticKey) -> anyhow::Result<()> {
+        reload::remove(&self.shared, key)
+    }
+
+    fn explain(&self, question: &Question) -> Explanation {
+        self.shared.explain(question)
+    }
+
+    fn reload(&self) -> anyhow::Result<Reloaded> {
+        self.in_force.reload(&self.shared)
     }
 }

@@ -1,11 +1,13 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{identity::Identity, wan::WanSource};
+use super::{identity::Identity, keeper::Keeper, wan::WanSource};
 use crate::{
     gena::{Hub, Subscriber, Values},
     http::{Place, Site},
     igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
-    mapping::PacketPath,
+    mapping::{PacketPath, PortMapping},
+    metrics::{self, Limit},
+    policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
     wire::gena::{EventError, Granted, SubscribeRequest},
 };
@@ -33,6 +35,8 @@ pub(super) struct Shared<P: PacketPath> {
     clock: fn() -> BootTime,
     wan: Box<dyn WanSource>,
     documents: HashMap<&'static str, Bytes>,
+    keeper: Keeper,
+    rate: Mutex<RequestRate>,
     /// Who is told of changes.
     events: Hub<ServiceKind>,
 }
@@ -50,7 +54,46 @@ impl<P: PacketPath> Shared<P> {
             clock,
             wan: Box::new(wan),
             documents: identity.documents.clone(),
+            keeper: Keeper::none(),
+            rate: Mutex::default(),
             events: Hub::new(clock),
+        }
+    }
+
+    /// The same, with what keeps its mappings.
+    pub(super) fn kept_by(self, keeper: Keeper) -> Self {
+        Self { keeper, ..self }
+    }
+
+    /// What keeps its mappings.
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// How many requests a client may send from now on.
+    pub(super) fn limit_requests(&self, rate: RequestRate) {
+        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = rate;
+    }
+
+    /// Changes the gateway past the policy, for the operator, and has that kept.
+    pub(super) fn change<T>(&self, change: impl FnOnce(BootTime, &mut Gateway<P>) -> T) -> T {
+        let now = (self.clock)();
+        let mut gateway = self.lock();
+        let result = change(now, &mut gateway);
+        self.keeper.keep(&mut gateway);
+        self.publish(now, &mut gateway);
+        drop(gateway);
+        self.changed.notify_one();
+        result
+    }
+
+    /// Gives the store the whole table whenever it wants it.
+    pub(super) async fn feed_store(&self, mut shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = self.keeper.wanted() => self.keeper.begin(&mut self.lock()),
+            }
         }
     }
 
@@ -63,6 +106,16 @@ impl<P: PacketPath> Shared<P> {
     pub(super) fn mappings(&self) -> Vec<MappingView> {
         let now = (self.clock)();
         self.lock().mappings(now).collect()
+    }
+
+    /// Shows every mapping, oldest first.
+    pub(super) fn each_mapping(&self, each: impl FnMut(&PortMapping)) {
+        self.lock().table().iter().for_each(each);
+    }
+
+    /// What the policy says to a question.
+    pub(super) fn explain(&self, question: &Question) -> Explanation {
+        self.lock().policy().explain(question)
     }
 
     /// Takes mappings away as their leases end, until `shutdown`. The packet path lets nothing in
@@ -87,6 +140,8 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
+        self.keeper.retry(now, &mut gateway, false);
+        self.keeper.keep(&mut gateway);
         self.publish(now, &mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
@@ -121,11 +176,19 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
     }
 
     async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+        let now = (self.clock)();
+        let admitted = {
+            let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+            rate.admits(now, request.peer.into())
+        };
+        if !admitted {
+            metrics::hit(Limit::RequestRate);
+            return ControlResponse::too_many_requests();
+        }
         let invocation = match Invocation::read(request) {
             Ok(invocation) => invocation,
             Err(response) => return response,
         };
-        let now = (self.clock)();
         let response = {
             let mut gateway = self.lock();
             if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
@@ -133,10 +196,12 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
                 gateway.set_link(self.wan.link());
             }
             let response = gateway.carry_out(now, &invocation);
+            self.keeper.keep(&mut gateway);
             self.publish(now, &mut gateway);
             response
         };
         self.changed.notify_one();
+        self.keeper.settle().await;
         response
     }
 

@@ -5,6 +5,7 @@ use super::arguments::{Arguments, Value};
 use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
 use super::spec::{Action, ActionSpec, Direction, ServiceKind};
+use crate::metrics;
 use crate::wire::soap::{self, SoapError, SoapRequest};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -29,6 +30,14 @@ pub struct ControlResponse {
     pub status: u16,
     /// The message body.
     pub body: ReplyBody,
+}
+
+impl ControlResponse {
+    /// The answer to a client that asks more often than it may (RFC 9110, section 15.6.4).
+    pub fn too_many_requests() -> Self {
+        let body = soap::encode_bad_request("too many requests of this client: try again later");
+        Self { status: 503, body: ReplyBody::Whole(body) }
+    }
 }
 
 /// The body of an answer.
@@ -90,6 +99,10 @@ impl Invocation {
                 service_type: message.service_type,
             }),
             Err(error) => {
+                // The name is one of the table's, or nobody's: clients cannot make up others.
+                let known = request.service.spec().action(&message.action);
+                let known = known.map_or("unknown", |action| action.name);
+                answered(request.service, known, error.code.code());
                 refused(request.peer, request.service, &message.action, &error);
                 Err(fault(tree, &error))
             }
@@ -100,6 +113,11 @@ impl Invocation {
     pub(super) fn answer(&self, outcome: Result<Vec<Value>, ActionError>) -> ControlResponse {
         let action = self.spec.name;
         let outcome = outcome.and_then(|values| Ok(label(self.spec, &values)?));
+        answered(
+            self.service,
+            action,
+            outcome.as_ref().map_or_else(|error| error.code.code(), |_| 0),
+        );
         match outcome {
             Ok(results) => {
                 let service = self.service.spec().name;
@@ -113,6 +131,10 @@ impl Invocation {
             }
         }
     }
+}
+
+fn answered(service: ServiceKind, action: &'static str, code: u16) {
+    metrics::answered(service.spec().name, action, code);
 }
 
 fn refused(peer: Ipv4Addr, service: ServiceKind, action: &str, error: &ActionError) {

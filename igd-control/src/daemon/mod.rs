@@ -1,9 +1,11 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
+mod errands;
 mod identity;
 mod insight;
 mod lan;
 mod logging;
+mod resolve;
 mod shared;
 mod systemd;
 mod wan;
@@ -97,6 +99,8 @@ fn start(
         policy: config.policy.mode,
         limits: config.policy.limits(),
         longest_lease: config.upnp.longest_lease,
+        connection: config.connection.machine(),
+        access_provider: config.upnp.access_provider.clone(),
         seed: fastrand::u64(..),
     };
     let forwards = data_path.forwards();
@@ -109,6 +113,7 @@ fn start(
     }
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
     let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan));
+    let connection = &config.connection;
     let insight = Insight {
         shared: Arc::clone(&shared),
         inspector: data_path.inspector(),
@@ -132,7 +137,10 @@ fn start(
             () = control.serve(Arc::new(insight)) => {}
         }
     });
-    parts.spawn(async move { shared.expire(shutdown).await });
+    let errands = errands::Errands::new(connection, &config.interfaces.wan);
+    parts.spawn(errands.run(Arc::clone(&shared), shutdown.clone()));
+    let link = data_path.wan_link();
+    parts.spawn(async move { shared.expire(link, shutdown).await });
 
     let interfaces = &config.interfaces;
     let status = format!(

@@ -1,9 +1,12 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{identity::Identity, wan::WanSource};
+use super::{identity::Identity, resolve::Resolver, wan::WanSource};
 use crate::{
     http::{Place, Site},
-    igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
+    igd::{
+        ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind,
+        connection::{Errand, WanLink},
+    },
     mapping::PacketPath,
     shutdown::Shutdown,
 };
@@ -14,7 +17,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
 
 /// Longest sleep of the expiry. Timers stand still while the machine is suspended, leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -27,6 +33,10 @@ pub(super) struct Shared<P: PacketPath> {
     clock: fn() -> BootTime,
     wan: Box<dyn WanSource>,
     documents: HashMap<&'static str, Bytes>,
+    resolver: Resolver,
+    /// The command to run; a newer one replaces it.
+    errand: Mutex<Option<Errand>>,
+    errand_waits: Notify,
 }
 
 impl<P: PacketPath> Shared<P> {
@@ -42,6 +52,9 @@ impl<P: PacketPath> Shared<P> {
             clock,
             wan: Box::new(wan),
             documents: identity.documents.clone(),
+            resolver: Resolver::default(),
+            errand: Mutex::default(),
+            errand_waits: Notify::new(),
         }
     }
 
@@ -53,13 +66,15 @@ impl<P: PacketPath> Shared<P> {
 
     /// Takes mappings away as their leases end, until `shutdown`. The packet path lets nothing in
     /// after a lease's end even when this is late.
-    pub(super) async fn expire(&self, mut shutdown: Shutdown) {
+    pub(super) async fn expire(&self, mut link: watch::Receiver<WanLink>, mut shutdown: Shutdown) {
         loop {
+            link.mark_unchanged();
             let until_next = self.expire_once();
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = sleep(until_next.min(LONGEST_SLEEP)) => {}
                 () = self.changed.notified() => {}
+                Ok(()) = link.changed() => {}
             }
         }
     }
@@ -70,8 +85,33 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
+        self.note_errand(&mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
+    }
+
+    /// The next command of the operator's to run.
+    pub(super) async fn errand(&self) -> Errand {
+        loop {
+            self.errand_waits.notified().await;
+            let errand = self.errand.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(errand) = errand {
+                return errand;
+            }
+        }
+    }
+
+    /// A command has ended.
+    pub(super) fn errand_ended(&self, errand: Errand, well: bool) {
+        self.lock().errand_ended(errand, well);
+        self.changed.notify_one();
+    }
+
+    fn note_errand(&self, gateway: &mut Gateway<P>) {
+        if let Some(errand) = gateway.take_errand() {
+            *self.errand.lock().unwrap_or_else(PoisonError::into_inner) = Some(errand);
+            self.errand_waits.notify_one();
+        }
     }
 
     /// Never held across an await: calls on the gateway do not wait for anything.
@@ -90,10 +130,15 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
     }
 
     async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
-        let invocation = match Invocation::read(request) {
+        let mut invocation = match Invocation::read(request) {
             Ok(invocation) => invocation,
             Err(response) => return response,
         };
+        for name in invocation.host_names() {
+            if let Some(address) = self.resolver.resolve(&name).await {
+                invocation.resolved(&name, address);
+            }
+        }
         let now = (self.clock)();
         let response = {
             let mut gateway = self.lock();
@@ -101,7 +146,9 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }
-            gateway.carry_out(now, &invocation)
+            let response = gateway.carry_out(now, &invocation);
+            self.note_errand(&mut gateway);
+            response
         };
         self.changed.notify_one();
         response

@@ -42,6 +42,7 @@ pub use sweep::Swept;
 pub use unload::unload;
 pub use view::{ClientView, LinkView, SessionView};
 
+use crate::igd::connection::WanLink;
 use anyhow::{Context as _, Result, bail};
 use aya::Ebpf;
 use classifiers::{Classifier, Filters};
@@ -52,8 +53,10 @@ use network::{Interface, Network};
 use pool::Pool;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
+use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -99,6 +102,10 @@ struct Shared {
     walker: Option<sweep::Walker>,
     /// Told when sessions were made void all at once.
     voided: Notify,
+    /// What the WAN link is like.
+    wan_link: Sender<WanLink>,
+    /// Whether the connection lets packets transit.
+    permitted: AtomicBool,
 }
 
 impl Shared {
@@ -116,6 +123,14 @@ impl Shared {
     fn pool_index(&self, addr: NetAddr) -> Option<u32> {
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         (0..).zip(&pool.external).find(|(_, external)| **external == addr).map(|(index, _)| index)
+    }
+
+    /// Lets packets transit, or none; those of no pool never do.
+    fn permit(&self, transit: bool) -> Result<()> {
+        self.permitted.store(transit, Ordering::Relaxed);
+        self.maps.change_settings(|settings| {
+            settings.connected = u16::from(transit && settings.pool_len > 0);
+        })
     }
 
     fn set_pool(&self, pool: &Pool) {
@@ -230,6 +245,8 @@ impl DataPath {
             pool: Mutex::default(),
             walker,
             voided: Notify::new(),
+            wan_link: Sender::default(),
+            permitted: AtomicBool::new(true),
         });
         follow::refresh(&shared, &network).await?;
 
@@ -290,6 +307,11 @@ impl DataPath {
     /// For the mapping table. To be called once: there is one writer of forwards.
     pub fn forwards(&self) -> Forwards {
         Forwards::new(Arc::clone(&self.shared))
+    }
+
+    /// Follows the WAN link.
+    pub fn wan_link(&self) -> Receiver<WanLink> {
+        self.shared.wan_link.subscribe()
     }
 
     /// For the operator.

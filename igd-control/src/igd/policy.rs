@@ -47,6 +47,18 @@ impl Policy {
         self.check_port(request.internal.port())
     }
 
+    /// Whether a control point may do what everybody behind the gateway feels: end the connection, or
+    /// set when it ends.
+    ///
+    /// # Errors
+    /// 606.
+    pub(super) fn check_connection(self) -> Result<(), ActionError> {
+        match self {
+            Self::OwnClient => Err(denied("the connection is everybody's")),
+            Self::Open => Ok(()),
+        }
+    }
+
     /// Whether `peer` may read or delete a mapping.
     pub(super) fn may_touch(self, peer: Ipv4Addr, mapping: &PortMapping) -> bool {
         match self {

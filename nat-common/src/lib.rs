@@ -14,6 +14,7 @@ pub mod counters;
 pub mod fragments;
 pub mod hints;
 pub mod link;
+pub mod mapping_note;
 pub mod maps;
 pub mod ports;
 pub mod protocol;

@@ -48,6 +48,8 @@ pub const FRAGMENT_BUDGET: &str = "FRAGMENT_BUDGET";
 pub const HINTS: &str = "HINTS";
 /// Ring buffer: the packet path asks for another list of hints, by its index (8 bytes); not pinned.
 pub const HINT_REQUESTS: &str = "HINT_REQUESTS";
+/// Ring buffer of [`crate::mapping_note::MappingNote`]; not pinned.
+pub const MAPPING_NOTES: &str = "MAPPING_NOTES";
 /// Array of one [`crate::sweep::Progress`]; not pinned.
 pub const SWEEP: &str = "SWEEP";
 

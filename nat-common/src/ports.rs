@@ -79,6 +79,12 @@ impl Owner {
         }
     }
 
+    /// The owner whose [`word`](Self::word) this is.
+    #[inline(always)]
+    pub const fn from_word(word: u64) -> Self {
+        Self(word)
+    }
+
     /// The word itself.
     #[inline(always)]
     pub const fn word(self) -> u64 {

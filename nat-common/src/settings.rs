@@ -91,8 +91,8 @@ pub struct Settings {
     pub max_ports_per_client: u32,
     /// Most sessions that one internal client may open in a second; 0: no limit (RFC 6888 REQ-4).
     pub new_sessions_per_second: u32,
-    /// Always 0.
-    pub reserved_for_limits: u32,
+    /// 1 to have the daemon told of every mapping that is made.
+    pub note_mappings: u32,
 }
 
 /// Who may send to a mapped port (RFC 4787 REQ-8, RFC 5382 REQ-3).
@@ -130,7 +130,7 @@ impl Settings {
         max_sessions_per_client: 0,
         max_ports_per_client: 0,
         new_sessions_per_second: 0,
-        reserved_for_limits: 0,
+        note_mappings: 0,
     };
 
     /// [`Self::mss`] for clamping to the links' MTU.

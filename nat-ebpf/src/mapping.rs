@@ -63,11 +63,11 @@ impl EndpointRequest {
         limits::count_port(tables, settings, self.endpoint.addr, limits::ONE);
         let winner = match index {
             Some(index) => match index.replace(known, claimed) {
-                Ok(()) => return Ok(claimed),
+                Ok(()) => return Ok(self.noted(tables, settings, claimed)),
                 Err(winner) => winner,
             },
             None => match tables.insert_endpoint(&key, claimed) {
-                Ok(()) => return Ok(claimed),
+                Ok(()) => return Ok(self.noted(tables, settings, claimed)),
                 Err(InsertError::Full) => {
                     self.give_back(tables, settings, claimed);
                     return Err(Verdict::drop(Counter::DropTableFull));
@@ -82,6 +82,16 @@ impl EndpointRequest {
         self.give_back(tables, settings, claimed);
         tables.count(Counter::ClaimLost, 1);
         self.renew(tables, winner).ok_or(Verdict::drop(Counter::DropInternal))
+    }
+
+    /// The mapping that was claimed, once it stands and the log knows of it.
+    #[inline(always)]
+    fn noted<T: Tables>(&self, tables: &T, settings: &Settings, claimed: u64) -> u64 {
+        if settings.note_mappings == 1 {
+            let slot = ExternalEndpoint::unpack(claimed).slot(self.protocol);
+            tables.note_mapping(self.now, slot, Owner::new(self.endpoint, Owner::OPENED_INSIDE));
+        }
+        claimed
     }
 
     /// Prolongs the mapping that the index knows, if it is still the endpoint's.
@@ -203,6 +213,9 @@ pub const fn pool_index(client: NetAddr, pool_len: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::{HostTables, Network};
+    use nat_common::Protocol;
+    use nat_common::ports::Endpoint;
     use proptest::prelude::*;
 
     #[test]
@@ -220,6 +233,36 @@ mod tests {
                 assert!(clients.iter().all(even), "{network:?}: {clients:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_mapping_is_noted_once_when_the_daemon_wants_to_know() {
+        let mut tables = HostTables::new(Network::default(), 1);
+        let external = NetAddr::from_octets([11, 22, 33, 1]);
+        tables.set_externals(vec![external], Vec::new());
+        let endpoint = |host| Endpoint {
+            addr: NetAddr::from_octets([192, 168, 77, host]),
+            port: NetPort::new(5_000),
+        };
+        let ask = |tables: &HostTables, host| {
+            let request = EndpointRequest {
+                now: tables.now(),
+                protocol: Protocol::Udp,
+                endpoint: endpoint(host),
+                remote: (NetAddr::from_octets([198, 51, 100, 7]), NetPort::new(53)),
+                hold: tables.now().plus_secs(300),
+            };
+            peer(external_endpoint(tables, &request)).1.get()
+        };
+        ask(&tables, 2);
+        assert_eq!(tables.take_noted(), [], "nobody has asked");
+
+        tables.settings = Some(Settings { note_mappings: 1, ..Settings::DEFAULT });
+        ask(&tables, 2);
+        assert_eq!(tables.take_noted(), [], "it had a port already");
+        let port = ask(&tables, 3);
+        let owner = Owner::new(endpoint(3), Owner::OPENED_INSIDE);
+        assert_eq!(tables.take_noted(), [(slot_index(0, Protocol::Udp, port), owner)]);
     }
 
     proptest! {

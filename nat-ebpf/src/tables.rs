@@ -9,7 +9,7 @@ use nat_common::contact::{Contact, ContactKey};
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::PortHints;
 use nat_common::link::Link;
-use nat_common::ports::{Endpoint, PortSlot};
+use nat_common::ports::{Endpoint, Owner, PortSlot};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -101,6 +101,8 @@ pub trait Tables {
     /// # Errors
     /// [`InsertError`].
     fn insert_endpoint(&self, key: &EndpointKey, external: u64) -> Result<(), InsertError>;
+    /// Tells user space of a mapping that was made at `at`: the port of `slot` is `owner`'s.
+    fn note_mapping(&self, at: BootTime, slot: u32, owner: Owner);
     /// Until when a port forward lets a remote host in.
     fn remote(&self, key: &RemoteKey) -> Option<BootTime>;
 

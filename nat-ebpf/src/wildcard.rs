@@ -94,6 +94,9 @@ pub fn claim<T: Tables>(tables: &T, request: &HoldRequest, slot: &PortSlot) -> b
         return false;
     }
     tables.count(Counter::MappingsCreated, 1);
+    if tables.settings().is_some_and(|settings| settings.note_mappings == 1) {
+        tables.note_mapping(now, called.slot(protocol), owner);
+    }
     let ours = ExternalEndpoint { port: client.port, pool_index: called.pool_index };
     lead(tables, now, protocol, client, ours);
     true

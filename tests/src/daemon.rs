@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// How long the daemon may take to serve: it verifies and attaches programs, and the emulated machine
-/// of `cargo xtask vm` takes most of a minute to verify them.
-const START_TIMEOUT: Duration = Duration::from_secs(120);
+/// of `cargo xtask vm` takes a minute to verify them, and longer on a busy host.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How long it may take to end after SIGTERM.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,6 +57,7 @@ pub struct DaemonBuilder<'lab> {
     lan: Vec<&'lab str>,
     wan: &'lab str,
     pin_dir: Option<PathBuf>,
+    state_dir: PathBuf,
     arguments: Vec<String>,
 }
 
@@ -72,6 +73,13 @@ impl<'lab> DaemonBuilder<'lab> {
     #[must_use]
     pub fn pinned(mut self, bpffs: &BpfFs<'_>) -> Self {
         self.pin_dir = Some(bpffs.path().join(PIN_DIR));
+        self
+    }
+
+    /// Keeps mappings in a directory; otherwise they are not kept.
+    #[must_use]
+    pub fn state(mut self, directory: &Path) -> Self {
+        self.state_dir = directory.to_owned();
         self
     }
 
@@ -168,6 +176,7 @@ impl<'lab> DaemonBuilder<'lab> {
             Some(directory) => command.arg("--pin-dir").arg(directory),
             None => command.arg("--no-pin"),
         };
+        command.arg("--state-dir").arg(&self.state_dir);
         command.args(&self.arguments);
         Ok((binary, socket, command))
     }
@@ -196,6 +205,7 @@ impl<'lab> Daemon<'lab> {
             lan: lab.lan_interfaces().to_vec(),
             wan: "wan0",
             pin_dir: None,
+            state_dir: PathBuf::new(),
             arguments: Vec::new(),
         }
     }
@@ -310,6 +320,24 @@ impl<'lab> Daemon<'lab> {
             Value::Array(items) => Ok(items),
             other => bail!("{question}: not an array: {other}"),
         }
+    }
+
+    /// Runs `igd-control ARGUMENTS` on it, whatever comes of it.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub fn command(&self, arguments: &[&str]) -> Result<Finished> {
+        let (binary, socket) = (self.binary.to_string_lossy(), self.socket.to_string_lossy());
+        let all = [arguments, &["--control-socket", &socket]].concat();
+        self.lab.router.output(&binary, &all)
+    }
+
+    /// Sends it SIGHUP.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn hang_up(&self) -> Result<()> {
+        self.process.as_ref().context("the daemon has ended")?.signal(Signal::SIGHUP)
     }
 
     fn ask(&self, arguments: &[&str]) -> Result<String> {

@@ -4,9 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use nat_tests::client::{Gateway, soap::MAPPING};
 use nat_tests::daemon::Daemon;
-use nat_tests::lab::{EXTERNAL, Lab, Namespace, WAN_HOST, packet::protocol};
-use nix::setsockopt_impl;
-use nix::sys::socket::setsockopt;
+use nat_tests::lab::{EXTERNAL, Lab, Namespace, WAN_HOST, may_be_fragmented, packet::protocol};
 use std::net::{SocketAddr, SocketAddrV4, UdpSocket};
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
@@ -14,26 +12,9 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
 const LARGE: usize = 1_400;
 const SMALL_MTU: &str = "1300";
 
-/// Whether the kernel sets "don't fragment".
-#[derive(Clone)]
-struct MtuDiscover;
-setsockopt_impl!(
-    MtuDiscover,
-    libc::IPPROTO_IP,
-    libc::IP_MTU_DISCOVER,
-    i32,
-    nix::sys::socket::sockopt::SetStruct<'_, i32>
-);
-
 fn set_mtu(namespace: &Namespace, interface: &str) -> Result<()> {
     namespace.ip(&["link", "set", interface, "mtu", SMALL_MTU])?;
     Ok(())
-}
-
-/// Whether packets of `socket` may be fragmented on their way.
-fn may_be_fragmented(socket: &UdpSocket, may: bool) -> Result<()> {
-    let mode = if may { libc::IP_PMTUDISC_DONT } else { libc::IP_PMTUDISC_PROBE };
-    Ok(setsockopt(socket, MtuDiscover, &mode)?)
 }
 
 fn text() -> Vec<u8> {

@@ -1,17 +1,18 @@
 //! `cargo xtask ci`: everything, with the time that each part took.
 
 use crate::workspace::Workspace;
-use crate::{demo, lint, setup, steps, test};
+use crate::{demo, lint, setup, steps, test, vm};
 use anyhow::{Result, anyhow};
 use std::time::{Duration, Instant};
 
 /// Runs the parts in order and stops at the first that fails.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     steps::need_root("ci", "The tests and the demo need root")?;
-    let parts: [(&str, &dyn Fn() -> Result<()>); 4] = [
+    let parts: [(&str, &dyn Fn() -> Result<()>); 5] = [
         ("setup", &|| setup::run(workspace, &setup::Args::default())),
         ("lint", &|| lint::run(workspace)),
         ("test", &|| test::run(workspace, &test::Args::default())),
+        ("vm", &|| vm::run(workspace, &vm::Args::default())),
         ("demo", &|| demo::run(workspace, &demo::Args::default())),
     ];
     let mut times = Vec::new();

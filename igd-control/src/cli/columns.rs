@@ -77,4 +77,5 @@ pub(super) const STATUS: &[(&str, &str)] = &[
     ("port mappings", "mappings"),
     ("sessions", "sessions"),
     ("sessions at most", "max_sessions"),
+    ("store", "store"),
 ];

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod columns;
+mod manage;
 mod probe;
 mod query;
 mod table;
@@ -11,6 +12,7 @@ use crate::{
     datapath::{self, sysctl},
 };
 use clap::{ArgAction, Args, Parser, Subcommand};
+use manage::{MappingCommand, PolicyCommand, ReloadArgs};
 use std::{
     io::{self, Write as _},
     os::unix::net::UnixStream,
@@ -45,13 +47,23 @@ enum Command {
     Clients(QueryArgs),
     /// Show the packet path's counters.
     Counters(QueryArgs),
+    /// Print the metrics for monitoring systems.
+    Metrics(MetricsArgs),
+    /// Ask the policy about port mappings.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Make, remove and list static port mappings.
+    #[command(subcommand)]
+    Mapping(MappingCommand),
+    /// Have the running gateway read policy and static mappings of its configuration again.
+    Reload(ReloadArgs),
     /// Take away what a daemon has pinned: translation and sessions end.
     Unload(UnloadArgs),
     /// Print a configuration file with every key, its default and what it does.
     Config,
 }
 
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 struct RunArgs {
     /// LAN interfaces; may be repeated.
     #[arg(long, value_name = "IFACE", num_args = 1.., action = ArgAction::Append)]
@@ -71,6 +83,9 @@ struct RunArgs {
     /// Pin nothing: translation ends with the daemon.
     #[arg(long)]
     no_pin: bool,
+    /// Directory in which port mappings are kept across reboots; an empty one keeps nothing.
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
     /// Unix socket for status, mappings, sessions, clients and counters.
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
@@ -90,6 +105,13 @@ struct QueryArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// The running gateway's control socket.
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
+    control_socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct MetricsArgs {
     /// The running gateway's control socket.
     #[arg(long, value_name = "PATH", default_value = DEFAULT_CONTROL_SOCKET)]
     control_socket: PathBuf,
@@ -118,6 +140,7 @@ impl RunArgs {
         replace(&mut config.interfaces.wan, self.wan);
         replace(&mut config.upnp.http_port, self.http_port);
         replace(&mut config.daemon.pin_dir, self.pin_dir);
+        replace(&mut config.daemon.state_dir, self.state_dir);
         replace(&mut config.daemon.control_socket, self.control_socket);
         if self.no_pin {
             config.daemon.pin_dir = PathBuf::new();
@@ -152,12 +175,23 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Probe(args) => return probe::probe(&args.run.config()?, args.json),
-        Command::Run(args) => daemon::run(args.config()?),
+        Command::Policy(PolicyCommand::Check(args)) => return manage::check(&args),
+        Command::Run(args) => {
+            let config = args.clone().config()?;
+            daemon::run(config, Box::new(move || args.clone().config()))
+        }
         Command::Status(args) => query::status(&args.control_socket, args.json),
         Command::Mappings(args) => query::mappings(&args.control_socket, args.json),
         Command::Sessions(args) => query::sessions(&args.control_socket, args.json),
         Command::Clients(args) => query::clients(&args.control_socket, args.json),
         Command::Counters(args) => query::counters(&args.control_socket, args.json),
+        Command::Metrics(args) => query::metrics(&args.control_socket),
+        Command::Mapping(MappingCommand::Add(args)) => manage::add(args),
+        Command::Mapping(MappingCommand::Remove(args)) => manage::remove(&args),
+        Command::Mapping(MappingCommand::List(args)) => {
+            query::mappings(&args.control_socket, args.json)
+        }
+        Command::Reload(args) => manage::reload(&args),
         Command::Unload(args) => unload(&args),
         Command::Config => Ok(io::stdout().write_all(config::default_file().as_bytes())?),
     }?;

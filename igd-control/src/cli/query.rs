@@ -39,6 +39,16 @@ pub(super) fn status(socket: &Path, json: bool) -> anyhow::Result<()> {
     })
 }
 
+/// `igd-control metrics`
+pub(super) fn metrics(socket: &Path) -> anyhow::Result<()> {
+    show(socket, "/metrics", true, |_, _| Ok(()))
+}
+
+/// For one question.
+pub(super) fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// `igd-control mappings`
 pub(super) fn mappings(socket: &Path, json: bool) -> anyhow::Result<()> {
     show(socket, "/mappings", json, |answer, out| {
@@ -105,8 +115,7 @@ fn show(
     json: bool,
     print: impl FnOnce(AnswerReader, &mut BufWriter<io::Stdout>) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let answer = client::get(socket, path).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let printer = tokio::task::spawn_blocking(move || {

@@ -2,7 +2,7 @@
 
 use super::{Config, Interfaces, MssClamp};
 use nat_common::client::MAX_RATE;
-use std::{collections::HashSet, ops::RangeInclusive};
+use std::{collections::HashSet, ops::RangeInclusive, path::Path};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ const INTERFACE_NAME: usize = 15;
 const SOCKET_PATH: usize = 107;
 
 /// A key and what is wrong with its value.
-pub(super) type Violation = (&'static str, String);
+pub(super) type Violation = (String, String);
 
 /// Checks the values of a file.
 pub(super) fn values(config: &Config) -> Result<(), Violation> {
@@ -43,6 +43,9 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
         let segment = (536..=u32::from(u16::MAX), "RFC 9293 3.7.1");
         range("nat.mss-clamp", u32::from(bytes), segment)?;
     }
+    if nat.mapping_log().is_some_and(Path::is_relative) {
+        return violation("nat.mapping-log", "must be an absolute path, or empty");
+    }
     range("upnp.max-age", upnp.max_age, (60..=DAY, "UPnP Device Architecture 1.1, 1.2.2"))?;
     let notify = (10..=upnp.max_age / 2, "at most half of max-age, so that one may be lost");
     range("upnp.notify-interval", upnp.notify_interval, notify)?;
@@ -55,6 +58,9 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     range("policy.max-mappings", policy.max_mappings, mappings)?;
     let per_client = (1..=policy.max_mappings, "at most max-mappings");
     range("policy.max-mappings-per-client", policy.max_mappings_per_client, per_client)?;
+    let rate = (0..=1_000_000, "0 is no limit");
+    range("policy.requests-per-second", policy.requests_per_second, rate)?;
+    super::static_mapping::check(&config.mapping)?;
 
     let name = &upnp.friendly_name;
     if name.is_empty() || name.chars().count() > 63 || name.chars().any(char::is_control) {
@@ -65,6 +71,14 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     }
     if !daemon.pin_dir.as_os_str().is_empty() && daemon.pin_dir.is_relative() {
         return violation("daemon.pin-dir", "must be an absolute path, or empty");
+    }
+    if !daemon.state_dir.as_os_str().is_empty() && daemon.state_dir.is_relative() {
+        return violation("daemon.state-dir", "must be an absolute path, or empty");
+    }
+    let listen = &config.metrics.listen;
+    if !listen.is_empty() && config.metrics.listen().is_none() {
+        let message = format!("{listen:?} is no address and port, as in 127.0.0.1:9469");
+        return violation("metrics.listen", message);
     }
     let socket = daemon.control_socket.as_os_str();
     if socket.is_empty() || socket.len() > SOCKET_PATH {
@@ -99,7 +113,7 @@ pub(super) fn interfaces(interfaces: &Interfaces) -> Result<(), String> {
 }
 
 fn range(
-    key: &'static str,
+    key: &str,
     value: u32,
     (allowed, reason): (RangeInclusive<u32>, &str),
 ) -> Result<(), Violation> {
@@ -110,6 +124,6 @@ fn range(
     violation(key, format!("{value} is not between {least} and {most} ({reason})"))
 }
 
-fn violation(key: &'static str, message: impl Into<String>) -> Result<(), Violation> {
-    Err((key, message.into()))
+fn violation(key: &str, message: impl Into<String>) -> Result<(), Violation> {
+    Err((key.to_owned(), message.into()))
 }

@@ -143,6 +143,15 @@ pub const KEYS: &[Key] = &[
          behind which path MTU discovery fails.",
     ),
     key(
+        "nat",
+        "mapping-log",
+        "\"\"",
+        "Absolute path of a file to which every mapping is logged: a line of JSON when a LAN client gets \
+         an external port and another when it has it no more, by the names of RFC 8158 (natEvent 8 and 9). \
+         Where packets go is not logged. A file that is moved away is followed by a new one. Empty: no \
+         log.",
+    ),
+    key(
         "upnp",
         "http-port",
         "5000",
@@ -216,8 +225,14 @@ pub const KEYS: &[Key] = &[
         "policy",
         "mode",
         "\"own-client\"",
-        "What clients may do: \"own-client\" (map, see and delete ports of their own address, from \
-         1024 on) or \"open\" (everything, for any host).",
+        "What clients may do where no rule says it: \"own-client\" (map, see and delete ports of their \
+         own address, from 1024 on) or \"open\" (everything, for any host).",
+    ),
+    key(
+        "policy",
+        "rule",
+        "[]",
+        "Rules, each better written as a table [[policy.rule]] of its own: see below.",
     ),
     key("policy", "max-mappings", "4096", "Most port mappings in all, up to 65535."),
     key(
@@ -225,6 +240,13 @@ pub const KEYS: &[Key] = &[
         "max-mappings-per-client",
         "256",
         "Most port mappings of one internal client, up to max-mappings.",
+    ),
+    key(
+        "policy",
+        "requests-per-second",
+        "1000",
+        "Most control requests of one LAN client in a second, in the long run; ten times as many at \
+         once. More are answered with HTTP status 503. 0: no limit.",
     ),
     key(
         "daemon",
@@ -241,11 +263,108 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "daemon",
+        "state-dir",
+        "\"/var/lib/igd-control\"",
+        "Directory in which port mappings are kept across reboots, with their descriptions. It is made \
+         when it is not there. Empty: nothing is kept, and a new daemon finds only what is pinned.",
+    ),
+    key(
+        "daemon",
         "log",
         "\"info\"",
         "What is logged: a level (error, warn, info, debug, trace) or a tracing filter, as in \
          \"info,igd_control::ssdp=debug\". The environment's RUST_LOG comes first.",
     ),
+    key(
+        "metrics",
+        "listen",
+        "\"\"",
+        "Address and TCP port at which metrics are served to monitoring systems, as in \
+         \"127.0.0.1:9469\"; the path is /metrics. Empty: only `igd-control metrics` shows them.",
+    ),
+];
+
+/// An array of tables in the file, of which there may be any number.
+#[derive(Clone, Copy, Debug)]
+pub struct TableKeys {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub help: &'static str,
+    /// Its keys; `section` is its name, and `default` an example.
+    pub keys: &'static [Key],
+}
+
+/// The arrays of tables.
+pub const TABLES: &[TableKeys] = &[
+    TableKeys {
+        name: "policy.rule",
+        help: "A rule about port mappings. The first rule whose keys all match decides; of a list one \
+               entry must match. Where none matches policy.mode decides. A rule that denies matches \
+               whatever it does not exclude. A rule that allows widens only what it names: without \
+               `clients` it is for the requester's own address, and without ports for those from 1024 \
+               on, unless the mode is \"open\". A client may list and delete what it may map. `igd-control \
+               policy check` tells which rule decides. Rules are read again by `igd-control reload`.",
+        keys: &[
+            key("policy.rule", "action", "\"deny\"", "\"allow\" or \"deny\". Needed."),
+            key("policy.rule", "name", "\"guests\"", "For you, and for `policy check`."),
+            key(
+                "policy.rule",
+                "requesters",
+                "[\"192.168.9.0/24\"]",
+                "Addresses and subnets of those who ask.",
+            ),
+            key("policy.rule", "clients", "[\"192.168.9.5\"]", "Where packets would go."),
+            key("policy.rule", "protocols", "[\"tcp\", \"udp\"]", "\"tcp\", \"udp\"."),
+            key(
+                "policy.rule",
+                "external-ports",
+                "[80, \"8000-8999\"]",
+                "External ports; 0 is a mapping of every port that is not otherwise mapped.",
+            ),
+            key("policy.rule", "internal-ports", "[\"1024-65535\"]", "Internal ports."),
+            key(
+                "policy.rule",
+                "remote-hosts",
+                "[\"198.51.100.0/24\"]",
+                "Only mappings that let in one remote host, which is among these.",
+            ),
+            key(
+                "policy.rule",
+                "via",
+                "[\"upnp\"]",
+                "By which protocol it is asked for: \"upnp\", \"pcp\", \"nat-pmp\".",
+            ),
+        ],
+    },
+    TableKeys {
+        name: "mapping",
+        help: "A static port mapping: it has no lease, clients see it and cannot change or delete it. Read \
+               again by `igd-control reload`. `igd-control mapping add` makes others beside these.",
+        keys: &[
+            key("mapping", "protocol", "\"tcp\"", "\"tcp\" or \"udp\". Needed."),
+            key(
+                "mapping",
+                "external-port",
+                "8443",
+                "External port; 0: every port that is not otherwise mapped. Needed.",
+            ),
+            key(
+                "mapping",
+                "client",
+                "\"192.168.1.5\"",
+                "Address of the host that gets it. Needed.",
+            ),
+            key("mapping", "internal-port", "443", "Its port there; else the external one."),
+            key(
+                "mapping",
+                "remote-host",
+                "\"198.51.100.7\"",
+                "The only host that is let in; else all are.",
+            ),
+            key("mapping", "description", "\"web server\"", "What it is for."),
+        ],
+    },
 ];
 
 /// Width of the comments, columns.
@@ -262,6 +381,15 @@ pub fn default_file() -> String {
         }
         comment(&mut file, key.help);
         line(&mut file, format_args!("{} = {}", key.name, key.default));
+    }
+    for table in TABLES {
+        file.push('\n');
+        comment(&mut file, table.help);
+        line(&mut file, format_args!("#[[{}]]", table.name));
+        for key in table.keys {
+            comment(&mut file, key.help);
+            line(&mut file, format_args!("#{} = {}", key.name, key.default));
+        }
     }
     file
 }

@@ -6,17 +6,24 @@
 mod check;
 mod filtering;
 mod keys;
+mod place;
 mod pool;
+mod static_mapping;
 
 pub use filtering::Filtering;
-pub use keys::{KEYS, Key, default_file, docs_page};
+pub use keys::{KEYS, Key, TABLES, TableKeys, default_file, docs_page};
+pub use static_mapping::StaticMapping;
 
-use crate::{datapath::XdpMode, igd, mapping::Limits};
+use crate::{
+    datapath::XdpMode,
+    igd::connection::ConnectionConfig,
+    mapping::Limits,
+    policy::{self, Mode, Rule},
+};
 use nat_common::{Protocol, settings::Settings, time::NANOS_PER_SEC};
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
 use uuid::Uuid;
 
 /// Everything that can be configured.
@@ -35,6 +42,11 @@ pub struct Config {
     pub policy: Policy,
     /// The process.
     pub daemon: Daemon,
+    /// What monitoring systems are told.
+    pub metrics: Metrics,
+    /// Mappings that are there whatever clients ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mapping: Vec<StaticMapping>,
 }
 
 /// `[interfaces]`
@@ -81,6 +93,8 @@ pub struct Nat {
     pub icmp_timeout: u32,
     /// Largest TCP segment that a connection may offer.
     pub mss_clamp: MssClamp,
+    /// File to which mappings are logged; empty: none.
+    pub mapping_log: PathBuf,
 }
 
 /// `nat.mss-clamp`: a word, or bytes.
@@ -156,8 +170,8 @@ impl Default for Connection {
 
 impl Connection {
     /// What the connection is told.
-    pub fn machine(&self) -> igd::connection::ConnectionConfig {
-        igd::connection::ConnectionConfig {
+    pub fn machine(&self) -> ConnectionConfig {
+        ConnectionConfig {
             has_up: !self.up_command.is_empty(),
             has_down: !self.down_command.is_empty(),
             setup_time: self.setup_time,
@@ -170,11 +184,15 @@ impl Connection {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
     /// For whom a client may map.
-    pub mode: igd::Policy,
+    pub mode: Mode,
+    /// What comes before the mode.
+    pub rule: Vec<Rule>,
     /// Most mappings in all.
     pub max_mappings: u32,
     /// Most mappings of one internal client.
     pub max_mappings_per_client: u32,
+    /// Most requests of one client in a second, in the long run; 0: no limit.
+    pub requests_per_second: u32,
 }
 
 /// `[daemon]`
@@ -185,12 +203,24 @@ pub struct Daemon {
     pub pin_dir: PathBuf,
     /// Where the daemon answers the command line.
     pub control_socket: PathBuf,
+    /// Directory of the store; empty: nothing is kept.
+    pub state_dir: PathBuf,
     /// Filter of the log.
     pub log: String,
 }
 
+/// `[metrics]`
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Metrics {
+    /// Address and port; empty: on the control socket only.
+    pub listen: String,
+}
+
 /// Where the daemon answers the command line unless told otherwise.
 pub const DEFAULT_CONTROL_SOCKET: &str = "/run/igd-control.sock";
+/// Where mappings are kept unless told otherwise.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/igd-control";
 /// Where program and maps are pinned unless told otherwise.
 pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/igd-control";
 
@@ -211,6 +241,7 @@ impl Default for Nat {
             tcp_transitory_timeout: 240,
             icmp_timeout: 60,
             mss_clamp: MssClamp::Mode(MssMode::Off),
+            mapping_log: PathBuf::new(),
         }
     }
 }
@@ -231,7 +262,13 @@ impl Default for Upnp {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { mode: igd::Policy::OwnClient, max_mappings: 4096, max_mappings_per_client: 256 }
+        Self {
+            mode: Mode::OwnClient,
+            rule: Vec::new(),
+            max_mappings: 4096,
+            max_mappings_per_client: 256,
+            requests_per_second: 1_000,
+        }
     }
 }
 
@@ -240,6 +277,7 @@ impl Default for Daemon {
         Self {
             pin_dir: PathBuf::from(DEFAULT_PIN_DIR),
             control_socket: PathBuf::from(DEFAULT_CONTROL_SOCKET),
+            state_dir: PathBuf::from(DEFAULT_STATE_DIR),
             log: "info".to_owned(),
         }
     }
@@ -255,6 +293,11 @@ impl Nat {
     /// For how many external addresses the tables are made.
     pub fn addresses(&self) -> u32 {
         u32::try_from(self.pool().len()).unwrap_or(u32::MAX).max(1)
+    }
+
+    /// Where mappings are logged; `None` when they are not.
+    pub fn mapping_log(&self) -> Option<&Path> {
+        (!self.mapping_log.as_os_str().is_empty()).then_some(self.mapping_log.as_path())
     }
 
     /// What the packet path is told.
@@ -287,6 +330,11 @@ impl Upnp {
 }
 
 impl Policy {
+    /// What requests are asked about.
+    pub fn policy(&self) -> policy::Policy {
+        policy::Policy { mode: self.mode, rules: self.rule.clone() }
+    }
+
     /// What the table of port mappings is told.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -301,6 +349,18 @@ impl Daemon {
     /// Where maps and programs are pinned; `None` when nothing is.
     pub fn pin_dir(&self) -> Option<&Path> {
         Some(self.pin_dir.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// Where mappings are kept; `None` when they are not.
+    pub fn state_dir(&self) -> Option<&Path> {
+        Some(self.state_dir.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+}
+
+impl Metrics {
+    /// Where they are served by TCP; `None` when they are not.
+    pub fn listen(&self) -> Option<SocketAddr> {
+        self.listen.parse().ok()
     }
 }
 
@@ -359,11 +419,11 @@ impl Config {
         let config: Self = toml::from_str(text).map_err(|failure| {
             let offset = failure.span().map_or(0, |span| span.start);
             // Of a broken file, half a line may be taken for a key.
-            let key = key_at(text, offset).filter(|key| !key.contains(char::is_control));
+            let key = place::key_at(text, offset).filter(|key| !key.contains(char::is_control));
             error(offset, key.as_deref(), failure.message())
         })?;
         check::values(&config).map_err(|(key, message)| {
-            error(offset_of(text, key).unwrap_or(0), Some(key), &message)
+            error(place::offset_of(text, &key).unwrap_or(0), Some(&key), &message)
         })?;
         Ok(config)
     }
@@ -377,36 +437,6 @@ impl Config {
         check::values(self)
             .map_err(|(key, message)| ConfigError::Incomplete(format!("{key}: {message}")))
     }
-}
-
-/// The key (`section.name`) in or at whose value byte `offset` lies.
-fn key_at(text: &str, offset: usize) -> Option<String> {
-    let (table, _) = DeTable::parse_recoverable(text);
-    let mut found = None;
-    for (section, value) in table.get_ref() {
-        if section.span().contains(&offset) || value.span().contains(&offset) {
-            found = Some(section.get_ref().to_string());
-        }
-        let DeValue::Table(keys) = value.get_ref() else {
-            continue;
-        };
-        for (key, value) in keys {
-            if key.span().contains(&offset) || value.span().contains(&offset) {
-                return Some(format!("{}.{}", section.get_ref(), key.get_ref()));
-            }
-        }
-    }
-    found
-}
-
-/// Where the key `section.name` stands.
-fn offset_of(text: &str, key: &str) -> Option<usize> {
-    let (table, _) = DeTable::parse_recoverable(text);
-    let (section, name) = key.split_once('.')?;
-    let DeValue::Table(keys) = table.get_ref().get(section)?.get_ref() else {
-        return None;
-    };
-    keys.get_key_value(name).map(|(key, _)| key.span().start)
 }
 
 #[cfg(test)]

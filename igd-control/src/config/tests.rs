@@ -27,6 +27,84 @@ fn the_table_lists_exactly_the_keys_of_the_structs() {
 }
 
 #[test]
+fn the_examples_of_rules_and_mappings_are_right_and_whole() {
+    let commented = |line: &str| {
+        line.strip_prefix('#').filter(|line| !line.starts_with(' ')).map(str::to_owned)
+    };
+    let text: String =
+        default_file().lines().filter_map(commented).map(|line| line + "\n").collect();
+    let config = Config::parse("examples", &text).unwrap();
+    let written = toml::Table::try_from(&config).unwrap();
+    let [rule] = written["policy"]["rule"].as_array().unwrap().as_slice() else {
+        panic!("one rule")
+    };
+    let [mapping] = written["mapping"].as_array().unwrap().as_slice() else { panic!("one") };
+    for (table, example) in TABLES.iter().zip([rule, mapping]) {
+        let listed: BTreeSet<_> = table.keys.iter().map(|key| key.name).collect();
+        let known = example.as_table().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(listed, known, "{}", table.name);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_rule_is_named_with_its_line() {
+    for (rule, wanted) in [
+        ("action = 'permit'", "edge.toml:5: policy.rule[2].action: unknown variant"),
+        (
+            "action = 'deny'\nclient = ['10.0.0.1']",
+            "edge.toml:6: policy.rule[2].client: unknown field",
+        ),
+        ("action = 'deny'\nclients = ['10.0.0.1/8']", "edge.toml:6: policy.rule[2].clients: "),
+        (
+            "action = 'deny'\nexternal-ports = [70000]",
+            "edge.toml:6: policy.rule[2].external-ports: ",
+        ),
+        (
+            "action = 'deny'\nexternal-ports = ['9-8']",
+            "edge.toml:6: policy.rule[2].external-ports: ",
+        ),
+        ("name = 'nothing'", "edge.toml:4: policy.rule[2]: missing field `action`"),
+    ] {
+        let message = error(&format!(
+            "[policy]\n[[policy.rule]]\naction = 'allow'\n[[policy.rule]]\n{rule}\n"
+        ));
+        assert!(message.starts_with(wanted), "{message}");
+    }
+}
+
+#[test]
+fn static_mappings_are_checked_by_themselves_and_together() {
+    let one = "[[mapping]]\nprotocol = 'tcp'\nexternal-port = 80\nclient = '10.0.0.1'\n";
+    let mapping = Config::parse("edge.toml", one).unwrap().mapping.remove(0);
+    let request = mapping.request();
+    assert_eq!(
+        (request.internal, request.deadline),
+        ("10.0.0.1:80".parse().unwrap(), nat_common::BootTime::NEVER)
+    );
+    for (second, wanted) in [
+        ("external-port = 81\nclient = '127.0.0.1'", "edge.toml:8: mapping[2].client: "),
+        (
+            "external-port = 80\nclient = '10.0.0.1'",
+            "edge.toml:7: mapping[2].external-port: mapping 1 has",
+        ),
+        (
+            "external-port = 80\nclient = '10.0.0.2'\nremote-host = '11.0.0.1'",
+            "edge.toml:7: mapping[2].external-port: mapping 1 has",
+        ),
+        ("external-port = 81\nclient = 'nas'", "edge.toml:8: mapping[2].client: "),
+        (
+            "external-port = 81\nclient = '10.0.0.2'\ninternal-port = 0",
+            "edge.toml:9: mapping[2].internal-port: ",
+        ),
+    ] {
+        let message = error(&format!("{one}[[mapping]]\nprotocol = 'tcp'\n{second}\n"));
+        assert!(message.starts_with(wanted), "{message}");
+    }
+    let beside = "[[mapping]]\nprotocol = 'tcp'\nexternal-port = 80\nclient = '10.0.0.1'\nremote-host = '11.0.0.1'\n";
+    Config::parse("edge.toml", &format!("{one}{beside}")).unwrap();
+}
+
+#[test]
 fn the_documentation_is_the_printed_table() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     if std::env::var_os("UPDATE_DOCS").is_some() {
@@ -102,6 +180,8 @@ fn odd_texts_are_refused() {
         ("daemon", "log = \"igd=loud\""),
         ("daemon", "pin-dir = \"bpf\""),
         ("daemon", "control-socket = \"\""),
+        ("daemon", "state-dir = \"lib\""),
+        ("metrics", "listen = \"9469\""),
     ] {
         let message = error(&format!("[{section}]\n{line}\n"));
         let key = line.split(' ').next().unwrap();

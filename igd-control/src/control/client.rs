@@ -1,8 +1,8 @@
 //! The command line's end of the operator's socket.
 
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Request, StatusCode,
+    Method, Request, StatusCode,
     body::{Bytes, Incoming},
     client::conn::http1,
     header::HOST,
@@ -45,6 +45,23 @@ pub struct Answer(Incoming);
 /// # Errors
 /// [`ClientError`]
 pub async fn get(socket: &Path, path: &'static str) -> Result<Answer, ClientError> {
+    ask(socket, Method::GET, path, Bytes::new()).await
+}
+
+/// Has the daemon at `socket` do what `path` and `body` say.
+///
+/// # Errors
+/// [`ClientError`]
+pub async fn post(socket: &Path, path: &'static str, body: Bytes) -> Result<Answer, ClientError> {
+    ask(socket, Method::POST, path, body).await
+}
+
+async fn ask(
+    socket: &Path,
+    method: Method,
+    path: &'static str,
+    body: Bytes,
+) -> Result<Answer, ClientError> {
     let stream = UnixStream::connect(socket).await.map_err(|source| match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
             ClientError::NoDaemon(socket.to_owned())
@@ -54,7 +71,8 @@ pub async fn get(socket: &Path, path: &'static str) -> Result<Answer, ClientErro
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Ends with the answer; what breaks it breaks the answer too.
     tokio::spawn(connection);
-    let mut request = Request::new(Empty::<Bytes>::new());
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
     *request.uri_mut() = hyper::Uri::from_static(path);
     request.headers_mut().insert(HOST, hyper::header::HeaderValue::from_static("localhost"));
     let response = sender.send_request(request).await?;

@@ -7,6 +7,16 @@
 //! | `/sessions` | array of [`SessionView`], one to a line, streamed |
 //! | `/clients` | array of [`ClientView`] |
 //! | `/counters` | one object, name to value |
+//! | `/metrics` | the metrics, as text for Prometheus |
+//!
+//! By POST, with an object as the body:
+//!
+//! | path | body | answer |
+//! |---|---|---|
+//! | `/mappings/add` | [`StaticMapping`] | `null` |
+//! | `/mappings/remove` | [`StaticKey`] | `null` |
+//! | `/policy/check` | [`Asked`] | [`Explanation`] |
+//! | `/reload` | none | [`Reloaded`] |
 //!
 //! Errors are `{"error": "..."}` with a status of 400 or above.
 
@@ -17,12 +27,14 @@ mod sessions;
 pub use server::ControlSocket;
 
 use crate::{
+    config::StaticMapping,
     datapath::{ClientView, LinkView, SessionView},
     igd::MappingView,
+    policy::{Explanation, Question, Transport, Via},
 };
 use nat_common::Counter;
-use serde::Serialize;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What the daemon tells of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -42,13 +54,74 @@ pub struct Status {
     /// UUID of the UPnP root device.
     pub uuid: String,
     /// Where description and control are served.
-    pub http: Vec<SocketAddrV4>,
+    pub http: Vec<SocketAddr>,
+    /// Subscriptions to events.
+    pub subscriptions: usize,
     /// Port mappings in force.
     pub mappings: usize,
     /// Sessions at the moment.
     pub sessions: u64,
     /// Most sessions at a time.
     pub max_sessions: u32,
+    /// Whether mappings are kept: `ok`, `off`, or what is wrong.
+    pub store: String,
+}
+
+/// The identity of a static mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct StaticKey {
+    /// TCP or UDP.
+    pub protocol: Transport,
+    /// External port.
+    pub external_port: u16,
+    /// The only remote host that is let in.
+    pub remote_host: Option<Ipv4Addr>,
+}
+
+/// A question to the policy, as people ask it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Asked {
+    /// Who would ask for the mapping.
+    pub requester: IpAddr,
+    /// Where packets would go; the requester itself where it is not said.
+    pub client: Option<IpAddr>,
+    /// TCP or UDP.
+    pub protocol: Transport,
+    /// External port.
+    pub external_port: u16,
+    /// Internal port; the external one where it is not said.
+    pub internal_port: Option<u16>,
+    /// The only remote host that would be let in.
+    pub remote_host: Option<IpAddr>,
+    /// By which protocol.
+    pub via: Via,
+}
+
+impl From<&Asked> for Question {
+    fn from(asked: &Asked) -> Self {
+        Self {
+            requester: asked.requester,
+            client: asked.client.unwrap_or(asked.requester),
+            protocol: asked.protocol.into(),
+            external_port: asked.external_port,
+            internal_port: asked.internal_port.unwrap_or(asked.external_port),
+            remote: asked.remote_host,
+            via: asked.via,
+        }
+    }
+}
+
+/// What came of reading the configuration again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Rules in force now.
+    pub rules: usize,
+    /// Mappings that the configuration names.
+    pub mappings: usize,
+    /// Sections that differ from those in force and want a restart.
+    pub restart_for: Vec<&'static str>,
 }
 
 /// Who answers an operator's questions. Calls may take as long as reading a full map takes; they are
@@ -80,6 +153,33 @@ pub trait Operator: Send + Sync + 'static {
     /// # Errors
     /// The map cannot be read.
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>>;
+
+    /// All metrics, as text for Prometheus.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn metrics(&self) -> anyhow::Result<String>;
+
+    /// Makes a static mapping.
+    ///
+    /// # Errors
+    /// Something stands in its way.
+    fn add_mapping(&self, mapping: &StaticMapping) -> anyhow::Result<()>;
+
+    /// Removes a static mapping.
+    ///
+    /// # Errors
+    /// There is none, or the configuration names it.
+    fn remove_mapping(&self, key: &StaticKey) -> anyhow::Result<()>;
+
+    /// What the policy in force says to a question.
+    fn explain(&self, question: &Question) -> Explanation;
+
+    /// Reads the configuration again, and takes over policy and static mappings.
+    ///
+    /// # Errors
+    /// It is wrong; everything stays as it is then.
+    fn reload(&self) -> anyhow::Result<Reloaded>;
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! The daemon's end of the operator's socket.
 
-use super::{Operator, sessions};
+use super::{Asked, Operator, sessions};
+use crate::metrics::PROMETHEUS;
 use anyhow::Context as _;
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, Full, Limited, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Body, Bytes},
@@ -11,7 +12,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::{
     convert::Infallible,
@@ -31,6 +32,8 @@ use tokio::{
 
 /// Connections at a time; more wait.
 const CONNECTIONS: usize = 16;
+/// Bytes of a body.
+const BODY: usize = 64 * 1024;
 /// How long a connection may take to ask something.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// After a failed accept (no file descriptors left), so that the failure does not spin.
@@ -127,7 +130,7 @@ fn clear(path: &Path) -> anyhow::Result<()> {
 async fn connection<O: Operator>(stream: UnixStream, operator: Arc<O>) {
     let service = service_fn(|request: Request<hyper::body::Incoming>| {
         let operator = Arc::clone(&operator);
-        async move { Ok::<_, Infallible>(respond(operator, &request).await) }
+        async move { Ok::<_, Infallible>(respond(operator, request).await) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -139,19 +142,71 @@ async fn connection<O: Operator>(stream: UnixStream, operator: Arc<O>) {
     }
 }
 
-async fn respond<O: Operator, B: Body>(operator: Arc<O>, request: &Request<B>) -> Answer {
-    if request.method() != Method::GET {
-        let mut answer = failure(StatusCode::METHOD_NOT_ALLOWED, "only GET is known here");
-        answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET"));
+async fn respond<O, B>(operator: Arc<O>, request: Request<B>) -> Answer
+where
+    O: Operator,
+    B: Body,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let path = request.uri().path().to_owned();
+    let changes = ["/mappings/add", "/mappings/remove", "/policy/check", "/reload"];
+    let (allowed, wanted) = match changes.contains(&path.as_str()) {
+        true => (Method::POST, HeaderValue::from_static("POST")),
+        false => (Method::GET, HeaderValue::from_static("GET")),
+    };
+    if request.method() != allowed {
+        let text = format!("only {allowed} is known here");
+        let mut answer = failure(StatusCode::METHOD_NOT_ALLOWED, &text);
+        answer.headers_mut().insert(ALLOW, wanted);
         return answer;
     }
-    match request.uri().path() {
+    let body = match Limited::new(request.into_body(), BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &error.to_string()),
+    };
+    match path.as_str() {
+        "/metrics" => metrics(operator).await,
+        "/mappings/add" => {
+            changing(operator, &body, |operator, mapping| operator.add_mapping(&mapping)).await
+        }
+        "/mappings/remove" => {
+            changing(operator, &body, |operator, key| operator.remove_mapping(&key)).await
+        }
+        "/policy/check" => {
+            let explain = |operator: &O, asked: Asked| Ok(operator.explain(&(&asked).into()));
+            changing(operator, &body, explain).await
+        }
+        "/reload" => blocking(operator, O::reload).await,
         "/status" => blocking(operator, O::status).await,
         "/mappings" => blocking(operator, |operator| Ok(operator.mappings())).await,
         "/clients" => blocking(operator, O::clients).await,
         "/counters" => blocking(operator, counters).await,
         "/sessions" => answer(StatusCode::OK, StreamBody::new(sessions::stream(operator))),
         path => failure(StatusCode::NOT_FOUND, &format!("nothing is known at {path}")),
+    }
+}
+
+/// Has the operator do something with what the body says.
+async fn changing<O: Operator, Q: DeserializeOwned + Send + 'static, T: Serialize>(
+    operator: Arc<O>,
+    body: &[u8],
+    run: impl FnOnce(&O, Q) -> anyhow::Result<T> + Send + 'static,
+) -> Answer {
+    match serde_json::from_slice(body) {
+        Ok(asked) => blocking(operator, move |operator| run(operator, asked)).await,
+        Err(error) => failure(StatusCode::BAD_REQUEST, &error.to_string()),
+    }
+}
+
+async fn metrics<O: Operator>(operator: Arc<O>) -> Answer {
+    match tokio::task::spawn_blocking(move || operator.metrics()).await {
+        Ok(Ok(text)) => {
+            let mut answer = answer(StatusCode::OK, whole(text));
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(PROMETHEUS));
+            answer
+        }
+        Ok(Err(error)) => failure(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error:#}")),
+        Err(error) => failure(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

@@ -1,6 +1,7 @@
 use super::{client::ClientError, *};
 use serde_json::Value;
 use std::{
+    net::SocketAddrV4,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::PathBuf,
     sync::Arc,
@@ -28,10 +29,12 @@ impl Operator for Fake {
             pool: Vec::new(),
             interfaces: Vec::new(),
             uuid: String::new(),
+            subscriptions: 0,
             http: Vec::new(),
             mappings: 0,
             sessions: SESSIONS.into(),
             max_sessions: 262_144,
+            store: "ok".to_owned(),
         })
     }
 
@@ -70,6 +73,27 @@ impl Operator for Fake {
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {
         Ok(Counter::ALL.iter().map(|counter| (*counter, 3)).collect())
     }
+
+    fn metrics(&self) -> anyhow::Result<String> {
+        Ok("metric 1\n".to_owned())
+    }
+
+    fn add_mapping(&self, mapping: &StaticMapping) -> anyhow::Result<()> {
+        anyhow::ensure!(mapping.external_port == 80, "the port is taken");
+        Ok(())
+    }
+
+    fn remove_mapping(&self, _: &StaticKey) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn explain(&self, question: &Question) -> Explanation {
+        crate::policy::Policy::default().explain(question)
+    }
+
+    fn reload(&self) -> anyhow::Result<Reloaded> {
+        Ok(Reloaded { rules: 2, ..Reloaded::default() })
+    }
 }
 
 fn place() -> (TempDir, PathBuf) {
@@ -101,6 +125,43 @@ async fn questions_are_answered_in_json() {
     let counters = ask(&path, "/counters").await.unwrap();
     assert_eq!(counters.as_object().unwrap().len(), Counter::ALL.len());
     assert_eq!(counters["outbound_packets"], 3);
+}
+
+async fn tell(
+    path: &std::path::Path,
+    what: &'static str,
+    body: Value,
+) -> Result<Value, ClientError> {
+    let answer = client::post(path, what, body.to_string().into()).await?.whole().await?;
+    Ok(serde_json::from_slice(&answer).unwrap())
+}
+
+#[tokio::test]
+async fn an_operator_changes_things_by_post() {
+    let (_directory, path) = place();
+    let _server = serve(&path, Fake::default());
+    let mapping = |port: u16| serde_json::json!({ "protocol": "tcp", "external-port": port, "client": "10.0.0.1" });
+    assert_eq!(tell(&path, "/mappings/add", mapping(80)).await.unwrap(), Value::Null);
+    let error = tell(&path, "/mappings/add", mapping(81)).await.unwrap_err();
+    assert!(error.to_string().contains("the port is taken"), "{error}");
+    let error = tell(&path, "/mappings/add", serde_json::json!({})).await.unwrap_err();
+    assert!(error.to_string().contains("missing field"), "{error}");
+    assert_eq!(tell(&path, "/reload", Value::Null).await.unwrap()["rules"], 2);
+    let asked = serde_json::json!({
+        "requester": "10.0.0.1", "protocol": "udp", "external-port": 80, "via": "upnp",
+    });
+    let told = tell(&path, "/policy/check", asked).await.unwrap();
+    assert_eq!((&told["allowed"], &told["rule"]), (&Value::Bool(false), &Value::Null));
+    let error = ask(&path, "/reload").await.unwrap_err();
+    assert!(error.to_string().contains("only POST"), "{error}");
+}
+
+#[tokio::test]
+async fn metrics_are_told_as_text() {
+    let (_directory, path) = place();
+    let _server = serve(&path, Fake::default());
+    let answer = client::get(&path, "/metrics").await.unwrap().whole().await.unwrap();
+    assert_eq!(&answer[..], b"metric 1\n");
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! What an operator is told.
 
-use super::shared::Shared;
+use super::{figures, lan::Places, reload, reload::InForce, shared::Shared};
 use crate::{
-    control::{Operator, Status},
+    config::StaticMapping,
+    control::{Operator, Reloaded, StaticKey, Status},
     datapath::{self, ClientView, Forwards, Inspector, SessionView},
     igd::MappingView,
+    metrics,
+    policy::{Explanation, Question},
 };
 use nat_common::{BootTime, Counter};
-use std::{net::SocketAddrV4, sync::Arc};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The daemon, as its operator may look at it.
@@ -16,8 +19,15 @@ pub(super) struct Insight {
     pub(super) inspector: Inspector,
     pub(super) started: BootTime,
     pub(super) uuid: Uuid,
-    pub(super) http: Vec<SocketAddrV4>,
+    pub(super) http: Places,
     pub(super) max_sessions: u32,
+    pub(super) in_force: InForce,
+}
+
+impl metrics::Source for Insight {
+    fn metrics(&self) -> anyhow::Result<String> {
+        Ok(metrics::text(figures::gather(self)?))
+    }
 }
 
 impl Operator for Insight {
@@ -33,10 +43,15 @@ impl Operator for Insight {
             external_address: self.inspector.external_address(),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),
-            http: self.http.clone(),
+            http: self.http.now(),
+            subscriptions: self.shared.events().subscriptions(),
             mappings: self.shared.mappings().len(),
             sessions,
             max_sessions: self.max_sessions,
+            store: match self.shared.keeper().store() {
+                None => "off".to_owned(),
+                Some(store) => store.failure().unwrap_or_else(|| "ok".to_owned()),
+            },
         })
     }
 
@@ -54,5 +69,25 @@ impl Operator for Insight {
 
     fn counters(&self) -> anyhow::Result<Vec<(Counter, u64)>> {
         self.inspector.counters()
+    }
+
+    fn metrics(&self) -> anyhow::Result<String> {
+        metrics::Source::metrics(self)
+    }
+
+    fn add_mapping(&self, mapping: &StaticMapping) -> anyhow::Result<()> {
+        reload::add(&self.shared, mapping)
+    }
+
+    fn remove_mapping(&self, key: &StaticKey) -> anyhow::Result<()> {
+        reload::remove(&self.shared, key)
+    }
+
+    fn explain(&self, question: &Question) -> Explanation {
+        self.shared.explain(question)
+    }
+
+    fn reload(&self) -> anyhow::Result<Reloaded> {
+        self.in_force.reload(&self.shared)
     }
 }

@@ -1,10 +1,13 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
 mod errands;
+mod figures;
 mod identity;
 mod insight;
+mod keeper;
 mod lan;
 mod logging;
+mod reload;
 mod resolve;
 mod shared;
 mod systemd;
@@ -12,17 +15,23 @@ mod wan;
 
 use crate::{
     config::Config,
-    control::ControlSocket,
+    control::{ControlSocket, Operator as _},
     datapath::{self, DataPath, DataPathConfig},
     http,
     igd::{Gateway, GatewayConfig},
+    metrics::MetricsSocket,
+    policy::RequestRate,
     probe,
     shutdown::{Trigger, shutdown},
 };
 use anyhow::Context as _;
 use identity::Identity;
 use insight::Insight;
+use keeper::Keeper;
 use lan::Lan;
+use reload::InForce;
+
+pub use reload::ConfigSource;
 use shared::Shared;
 use std::{path::Path, sync::Arc, time::Duration};
 use tokio::{
@@ -35,29 +44,28 @@ use wan::Wan;
 /// How long the parts may take to end: goodbyes to say, answers to write.
 const STOPPING_TIME: Duration = Duration::from_secs(1);
 
-/// Description of a mapping that was in force before the daemon started: the packet path keeps no
-/// descriptions.
-const RESTORED: &str = "restored";
-
-/// Runs the gateway until SIGTERM or SIGINT.
+/// Runs the gateway until SIGTERM or SIGINT. `source` reads the configuration again, at SIGHUP and
+/// when the operator asks for it.
 ///
 /// # Errors
 /// It cannot start, or a part of it failed.
-pub fn run(config: Config) -> anyhow::Result<()> {
+pub fn run(config: Config, source: ConfigSource) -> anyhow::Result<()> {
     logging::init(&config.daemon.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(until_signal(config));
+    let result = runtime.block_on(until_signal(config, source));
     runtime.shutdown_timeout(STOPPING_TIME);
     result
 }
 
-async fn until_signal(config: Config) -> anyhow::Result<()> {
+async fn until_signal(config: Config, source: ConfigSource) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
     probe::before_start(&config).await?;
     // What can be refused is asked for before the packet path is touched.
     let control = ControlSocket::bind(&config.daemon.control_socket)?;
+    let metrics = metrics_socket(&config)?;
     let identity = Identity::new(&config);
-    let lan = Lan::open(&config, &identity)?;
+    let lan = Lan::open(&config, &identity).await?;
     let data_path = tokio::select! {
         data_path = DataPath::start(data_path_config(&config)) => data_path?,
         name = signals.received() => {
@@ -66,12 +74,14 @@ async fn until_signal(config: Config) -> anyhow::Result<()> {
         }
     };
 
-    let (trigger, mut parts) = start(&config, &identity, control, lan, &data_path);
+    let listeners = Listeners { control, metrics, lan };
+    let (trigger, mut parts, insight) = start(config, source, &identity, listeners, &data_path);
     let result = tokio::select! {
         name = signals.received() => {
             tracing::info!("stopping: {name}");
             Ok(())
         }
+        () = reload_when_told(&mut hangup, &insight) => Ok(()),
         Some(ended) = parts.join_next() => Err(match ended {
             Ok(()) => anyhow::anyhow!("a part of the daemon ended"),
             Err(error) => anyhow::anyhow!("a part of the daemon failed: {error}"),
@@ -83,17 +93,49 @@ async fn until_signal(config: Config) -> anyhow::Result<()> {
     if timeout(STOPPING_TIME, all_ended).await.is_err() {
         tracing::debug!("some parts did not end in time");
     }
+    if let Some(store) = insight.shared.keeper().store() {
+        store.close();
+    }
     result
+}
+
+/// What is bound before the packet path is touched.
+struct Listeners {
+    control: ControlSocket,
+    metrics: Option<MetricsSocket>,
+    lan: Lan,
+}
+
+fn metrics_socket(config: &Config) -> anyhow::Result<Option<MetricsSocket>> {
+    let bind = |address| {
+        MetricsSocket::bind(address).with_context(|| {
+            format!("cannot serve metrics at {address} (metrics.listen chooses another place)")
+        })
+    };
+    config.metrics.listen().map(bind).transpose()
+}
+
+/// Reads the configuration again at each SIGHUP.
+async fn reload_when_told(hangup: &mut Signal, insight: &Arc<Insight>) {
+    while hangup.recv().await.is_some() {
+        let insight = Arc::clone(insight);
+        match tokio::task::spawn_blocking(move || insight.reload()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!("everything stays as it is: {error:#}"),
+            Err(error) => tracing::error!("reading the configuration again failed: {error}"),
+        }
+    }
+    std::future::pending().await
 }
 
 /// Starts everything that serves.
 fn start(
-    config: &Config,
+    config: Config,
+    source: ConfigSource,
     identity: &Identity,
-    control: ControlSocket,
-    lan: Lan,
+    Listeners { control, metrics, lan }: Listeners,
     data_path: &DataPath,
-) -> (Trigger, JoinSet<()>) {
+) -> (Trigger, JoinSet<()>, Arc<Insight>) {
     let gateway_config = GatewayConfig {
         root_uuid: identity.uuid,
         policy: config.policy.mode,
@@ -106,41 +148,58 @@ fn start(
     let forwards = data_path.forwards();
     let held = forwards.in_force(datapath::now());
     let mut gateway = Gateway::new(datapath::now(), &gateway_config, forwards);
-    for forward in &held {
-        if let Err(error) = gateway.adopt(forward, RESTORED) {
-            tracing::warn!(?forward, "a port forward in force has no place in the table: {error}");
-        }
-    }
+    gateway.set_policy(config.policy.policy());
+    let adopted = data_path.adopted().then_some(held.as_slice());
+    let now = datapath::now();
+    let keeper = Keeper::recover(&config, now, datapath::now, &mut gateway, adopted);
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
-    let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan));
+    let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper));
+    shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;
     let insight = Insight {
         shared: Arc::clone(&shared),
         inspector: data_path.inspector(),
         started: datapath::now(),
         uuid: identity.uuid,
-        http: lan.listeners.iter().map(http::Listener::local).collect(),
+        http: lan.places(),
         max_sessions: data_path.inspector().max_sessions(),
+        in_force: InForce::new(config.clone(), source),
     };
-    let places: Vec<_> = insight.http.iter().map(|place| format!("http://{place}")).collect();
+    let insight = Arc::new(insight);
+    let places = lan.places().now();
+    let places: Vec<_> = places.iter().map(|place| format!("http://{place}")).collect();
 
     let (trigger, shutdown) = shutdown();
     let mut parts = JoinSet::new();
-    parts.spawn(http::serve(lan.listeners, Arc::clone(&shared), shutdown.clone()));
-    for responder in lan.responders {
-        parts.spawn(responder.serve(shutdown.clone()));
-    }
-    let mut stop = shutdown.clone();
+    let (server, stop) = (http::Server::new(Arc::clone(&shared)), shutdown.clone());
+    let subscribers = Arc::clone(&shared);
+    parts.spawn(async move {
+        lan.serve(server, |gone| subscribers.events().forget(gone), stop).await;
+    });
+    let (publisher, stop) = (Arc::clone(&shared), shutdown.clone());
+    parts.spawn(async move { publisher.events().run(stop).await });
+    let (mut stop, operator) = (shutdown.clone(), Arc::clone(&insight));
     parts.spawn(async move {
         tokio::select! {
             () = stop.wait() => {}
-            () = control.serve(Arc::new(insight)) => {}
+            () = control.serve(Arc::clone(&operator)) => {}
         }
     });
     let errands = errands::Errands::new(connection, &config.interfaces.wan);
     parts.spawn(errands.run(Arc::clone(&shared), shutdown.clone()));
-    let link = data_path.wan_link();
-    parts.spawn(async move { shared.expire(link, shutdown).await });
+    if let Some(metrics) = metrics {
+        let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));
+        parts.spawn(async move {
+            tokio::select! {
+                () = stop.wait() => {}
+                () = metrics.serve(insight) => {}
+            }
+        });
+    }
+    let (feeder, stop) = (Arc::clone(&shared), shutdown.clone());
+    parts.spawn(async move { feeder.feed_store(stop).await });
+    let network = data_path.changes();
+    parts.spawn(async move { shared.expire(network, shutdown).await });
 
     let interfaces = &config.interfaces;
     let status = format!(
@@ -151,7 +210,7 @@ fn start(
     );
     tracing::info!("ready: {status}");
     systemd::ready(&status);
-    (trigger, parts)
+    (trigger, parts, insight)
 }
 
 fn data_path_config(config: &Config) -> DataPathConfig {
@@ -161,6 +220,7 @@ fn data_path_config(config: &Config) -> DataPathConfig {
         pin_dir: config.daemon.pin_dir().map(Path::to_owned),
         max_sessions: config.nat.max_sessions,
         pool: config.nat.pool(),
+        mapping_log: config.nat.mapping_log().map(Path::to_owned),
         xdp_mode: config.interfaces.xdp_mode,
         settings: config.nat.settings(),
     }

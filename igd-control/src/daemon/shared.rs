@@ -1,14 +1,18 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{identity::Identity, resolve::Resolver, wan::WanSource};
+use super::{identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource};
 use crate::{
+    gena::{Hub, Subscriber, Values},
     http::{Place, Site},
     igd::{
         ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind,
-        connection::{Errand, WanLink},
+        connection::Errand,
     },
-    mapping::PacketPath,
+    mapping::{PacketPath, PortMapping},
+    metrics::{self, Limit},
+    policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
+    wire::gena::{EventError, Granted, SubscribeRequest},
 };
 use hyper::body::Bytes;
 use nat_common::BootTime;
@@ -21,6 +25,7 @@ use tokio::{
     sync::{Notify, watch},
     time::sleep,
 };
+use uuid::Uuid;
 
 /// Longest sleep of the expiry. Timers stand still while the machine is suspended, leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -37,6 +42,10 @@ pub(super) struct Shared<P: PacketPath> {
     /// The command to run; a newer one replaces it.
     errand: Mutex<Option<Errand>>,
     errand_waits: Notify,
+    keeper: Keeper,
+    rate: Mutex<RequestRate>,
+    /// Who is told of changes.
+    events: Hub<ServiceKind>,
 }
 
 impl<P: PacketPath> Shared<P> {
@@ -55,7 +64,52 @@ impl<P: PacketPath> Shared<P> {
             resolver: Resolver::default(),
             errand: Mutex::default(),
             errand_waits: Notify::new(),
+            keeper: Keeper::none(),
+            rate: Mutex::default(),
+            events: Hub::new(clock),
         }
+    }
+
+    /// The same, with what keeps its mappings.
+    pub(super) fn kept_by(self, keeper: Keeper) -> Self {
+        Self { keeper, ..self }
+    }
+
+    /// What keeps its mappings.
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// How many requests a client may send from now on.
+    pub(super) fn limit_requests(&self, rate: RequestRate) {
+        *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = rate;
+    }
+
+    /// Changes the gateway past the policy, for the operator, and has that kept.
+    pub(super) fn change<T>(&self, change: impl FnOnce(BootTime, &mut Gateway<P>) -> T) -> T {
+        let now = (self.clock)();
+        let mut gateway = self.lock();
+        let result = change(now, &mut gateway);
+        self.keeper.keep(&mut gateway);
+        self.publish(now, &mut gateway);
+        drop(gateway);
+        self.changed.notify_one();
+        result
+    }
+
+    /// Gives the store the whole table whenever it wants it.
+    pub(super) async fn feed_store(&self, mut shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                () = shutdown.wait() => return,
+                () = self.keeper.wanted() => self.keeper.begin(&mut self.lock()),
+            }
+        }
+    }
+
+    /// Who is told of changes.
+    pub(super) fn events(&self) -> &Hub<ServiceKind> {
+        &self.events
     }
 
     /// Port mappings in force.
@@ -64,17 +118,29 @@ impl<P: PacketPath> Shared<P> {
         self.lock().mappings(now).collect()
     }
 
+    /// Shows every mapping, oldest first.
+    pub(super) fn each_mapping(&self, each: impl FnMut(&PortMapping)) {
+        self.lock().table().iter().for_each(each);
+    }
+
+    /// What the policy says to a question.
+    pub(super) fn explain(&self, question: &Question) -> Explanation {
+        self.lock().policy().explain(question)
+    }
+
     /// Takes mappings away as their leases end, until `shutdown`. The packet path lets nothing in
     /// after a lease's end even when this is late.
-    pub(super) async fn expire(&self, mut link: watch::Receiver<WanLink>, mut shutdown: Shutdown) {
+    ///
+    /// `network` tells when addresses or links have changed, which subscribers are then told, too.
+    pub(super) async fn expire(&self, mut network: watch::Receiver<()>, mut shutdown: Shutdown) {
         loop {
-            link.mark_unchanged();
+            network.mark_unchanged();
             let until_next = self.expire_once();
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = sleep(until_next.min(LONGEST_SLEEP)) => {}
                 () = self.changed.notified() => {}
-                Ok(()) = link.changed() => {}
+                Ok(()) = network.changed() => {}
             }
         }
     }
@@ -86,6 +152,9 @@ impl<P: PacketPath> Shared<P> {
         gateway.refresh(now);
         gateway.expire(now);
         self.note_errand(&mut gateway);
+        self.keeper.retry(now, &mut gateway, false);
+        self.keeper.keep(&mut gateway);
+        self.publish(now, &mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
     }
@@ -114,6 +183,19 @@ impl<P: PacketPath> Shared<P> {
         }
     }
 
+    /// Tells subscribers what has changed.
+    fn publish(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        self.events.publish(ServiceKind::ALL, |service| self.evented(now, gateway, service));
+    }
+
+    /// What subscribers of a service know.
+    fn evented(&self, now: BootTime, gateway: &mut Gateway<P>, service: ServiceKind) -> Values {
+        if matches!(service, ServiceKind::WanCommonInterfaceConfig(_)) {
+            gateway.set_link(self.wan.link());
+        }
+        gateway.evented(now, service)
+    }
+
     /// Never held across an await: calls on the gateway do not wait for anything.
     fn lock(&self) -> MutexGuard<'_, Gateway<P>> {
         self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
@@ -130,6 +212,15 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
     }
 
     async fn control(&self, request: &ControlRequest<'_>) -> ControlResponse {
+        let now = (self.clock)();
+        let admitted = {
+            let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+            rate.admits(now, request.peer.into())
+        };
+        if !admitted {
+            metrics::hit(Limit::RequestRate);
+            return ControlResponse::too_many_requests();
+        }
         let mut invocation = match Invocation::read(request) {
             Ok(invocation) => invocation,
             Err(response) => return response,
@@ -139,6 +230,7 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
                 invocation.resolved(&name, address);
             }
         }
+        // Resolving takes time.
         let now = (self.clock)();
         let response = {
             let mut gateway = self.lock();
@@ -148,10 +240,37 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
             }
             let response = gateway.carry_out(now, &invocation);
             self.note_errand(&mut gateway);
+            self.keeper.keep(&mut gateway);
+            self.publish(now, &mut gateway);
             response
         };
         self.changed.notify_one();
+        self.keeper.settle().await;
         response
+    }
+
+    fn subscribe(
+        &self,
+        service: ServiceKind,
+        who: Subscriber,
+        request: SubscribeRequest,
+    ) -> Result<Granted, EventError> {
+        let now = (self.clock)();
+        // Held meanwhile, so that no change comes between the first event and the subscription.
+        let mut gateway = self.lock();
+        gateway.refresh(now);
+        gateway.expire(now);
+        let values = || self.evented(now, &mut gateway, service);
+        self.events.subscribe(service, who, request, values)
+    }
+
+    fn unsubscribe(
+        &self,
+        service: ServiceKind,
+        who: &Subscriber,
+        sid: Uuid,
+    ) -> Result<(), EventError> {
+        self.events.unsubscribe(service, who, sid)
     }
 }
 

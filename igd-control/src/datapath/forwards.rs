@@ -147,6 +147,9 @@ impl Forwards {
             self.list(index, &Vec::new())?;
             return Err(full(&error));
         }
+        if let Some(log) = &shared.mapping_log {
+            log.look_at(&shared, index, slot);
+        }
         if narrower {
             self.void_bound_sessions()?;
         }
@@ -202,6 +205,9 @@ impl Forwards {
         if let Some(slot) = self.shared.maps.ports.slot(index) {
             // Not ours any more when the lease ran out and somebody else has claimed it since.
             let _ = slot.close_forward(now, lease::endpoint(forward));
+            if let Some(log) = &self.shared.mapping_log {
+                log.look_at(&self.shared, index, slot);
+            }
         }
         self.list(index, &Vec::new())
     }
@@ -245,7 +251,7 @@ impl PacketPath for Forwards {
     }
 
     fn wan_link(&self) -> WanLink {
-        *self.shared.wan_link.borrow()
+        self.shared.wan_link()
     }
 
     fn packets(&self) -> u64 {

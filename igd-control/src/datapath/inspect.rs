@@ -86,6 +86,25 @@ impl Inspector {
         Ok(clients)
     }
 
+    /// How many sessions the last sweep has left.
+    pub fn sessions_swept(&self) -> u64 {
+        self.shared.sessions_swept.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// How many ports, or identifiers, of each protocol are held.
+    pub fn ports_in_use(&self, now: BootTime) -> [(Protocol, u32); 3] {
+        let mut ports = Protocol::ALL.map(|protocol| (protocol, 0));
+        // The slots of an address lie together, and within them those of a protocol.
+        let rows = self.shared.maps.ports.slots().chunks(usize::from(u16::MAX) + 1);
+        for (row, protocol) in rows.zip((0..Protocol::ALL.len()).cycle()) {
+            let held = row.iter().filter(|slot| !matches!(slot.state(now), SlotState::Free));
+            if let Some((_, count)) = ports.get_mut(protocol) {
+                *count += u32::try_from(held.count()).unwrap_or(u32::MAX);
+            }
+        }
+        ports
+    }
+
     /// The interfaces.
     pub fn links(&self) -> Vec<LinkView> {
         self.shared.links()

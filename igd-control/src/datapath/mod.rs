@@ -5,6 +5,7 @@
 //! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
 //! the registration of the log's descriptor.
 
+mod attached;
 mod batch;
 mod classifiers;
 mod clients;
@@ -17,6 +18,7 @@ mod fragments;
 mod hints;
 mod inspect;
 mod lease;
+mod mapping_log;
 mod maps;
 mod neighbours;
 mod network;
@@ -30,7 +32,7 @@ mod sweep;
 pub(crate) mod sysctl;
 mod unload;
 mod view;
-mod vlan;
+pub(crate) mod vlan;
 mod watch;
 
 pub use clock::now;
@@ -44,8 +46,8 @@ pub use view::{ClientView, LinkView, SessionView};
 
 use crate::igd::connection::WanLink;
 use anyhow::{Context as _, Result, bail};
-use aya::Ebpf;
-use classifiers::{Classifier, Filters};
+use attached::Attached;
+use mapping_log::MappingLog;
 use nat_common::NetAddr;
 use nat_common::session::Side;
 use nat_common::settings::Settings;
@@ -53,10 +55,10 @@ use network::{Interface, Network};
 use pool::Pool;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
-use tokio::sync::watch::{Receiver, Sender};
+use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -85,6 +87,8 @@ pub struct DataPathConfig {
     pub max_sessions: u32,
     /// External addresses; none: the WAN interface's first.
     pub pool: Vec<Ipv4Addr>,
+    /// Where mappings are logged; `None`: nowhere.
+    pub mapping_log: Option<PathBuf>,
     /// How XDP programs are attached.
     pub xdp_mode: XdpMode,
     /// What the configuration says; the rest is filled in.
@@ -100,12 +104,17 @@ struct Shared {
     pool: Mutex<Pool>,
     /// `None` where the kernel cannot walk over the sessions itself.
     walker: Option<sweep::Walker>,
+    mapping_log: Option<MappingLog>,
     /// Told when sessions were made void all at once.
     voided: Notify,
     /// What the WAN link is like.
-    wan_link: Sender<WanLink>,
+    wan_link: Mutex<WanLink>,
     /// Whether the connection lets packets transit.
     permitted: AtomicBool,
+    /// How many sessions the last sweep has left.
+    sessions_swept: AtomicU64,
+    /// Told when interfaces and addresses were read anew.
+    refreshed: latest::Sender<()>,
 }
 
 impl Shared {
@@ -123,6 +132,10 @@ impl Shared {
     fn pool_index(&self, addr: NetAddr) -> Option<u32> {
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         (0..).zip(&pool.external).find(|(_, external)| **external == addr).map(|(index, _)| index)
+    }
+
+    fn wan_link(&self) -> WanLink {
+        *self.wan_link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets packets transit, or none; those of no pool never do.
@@ -149,6 +162,12 @@ impl Shared {
         devices.iter().find(|device| device.index == index).map(|device| device.program)
     }
 
+    /// Whether this is one of the interfaces as they were when last looked at.
+    fn knows(&self, index: u32) -> bool {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        interfaces.iter().flatten().any(|interface| interface.index == index)
+    }
+
     fn links(&self) -> Vec<LinkView> {
         let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
         let view = |interface: &Interface| LinkView {
@@ -166,13 +185,11 @@ impl Shared {
 
 /// The running data path. Dropped, it detaches what is not pinned.
 pub struct DataPath {
-    // The order matters: first nothing follows or forwards any more, then the programs go, those of
-    // the filters last, the guard among them.
+    // The order matters: first nothing follows any more, then the programs go.
     _tasks: Tasks,
-    _forwarding: sysctl::Forwarding,
-    _ebpf: Arc<Mutex<Ebpf>>,
-    _filters: Filters,
+    _attached: Arc<Mutex<Attached>>,
     shared: Arc<Shared>,
+    adopted: bool,
 }
 
 /// Background tasks, stopped on drop.
@@ -205,8 +222,6 @@ impl DataPath {
                 bail!("there is no interface {name}");
             }
         }
-        let devices = devices::devices(&interfaces);
-
         if let Some(pin_dir) = &config.pin_dir
             && let Some(other) = pins::other_wan(pin_dir, &config.wan)
         {
@@ -215,20 +230,25 @@ impl DataPath {
                 pin_dir.display()
             );
         }
-        let mut filters = Filters::default();
         let size = program::Size {
             sessions: config.max_sessions,
             addresses: u32::try_from(config.pool.len())?.max(1),
             contacts: contacts::wanted(&config.settings, config.max_sessions),
         };
+        let adopted_ports = config.pin_dir.as_deref().is_some_and(pins::hold_ports);
         let (mut ebpf, adopted) = program::load(size, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let requests = hints::Requests::take(&mut ebpf)?;
+        let mapping_notes = mapping_log::Notes::take(&mut ebpf)?;
         let maps = maps::Maps::take(&mut ebpf)?;
+        let slots = maps.ports.slots().len();
+        let mapping_log = config.mapping_log.as_deref();
+        let mapping_log = mapping_log.map(|path| MappingLog::open(path, slots)).transpose()?;
         maps.contacts.check(&config.settings)?;
         maps.change_settings(|settings| {
             let old = *settings;
-            *settings = Settings { ports, ..config.settings };
+            let note_mappings = u32::from(mapping_log.is_some());
+            *settings = Settings { ports, note_mappings, ..config.settings };
             if adopted && old.route_generation != 0 {
                 settings.nat_generation = old.nat_generation;
                 settings.forward_generation = old.forward_generation;
@@ -244,64 +264,55 @@ impl DataPath {
             configured_pool: config.pool.iter().map(|addr| NetAddr::from(*addr)).collect(),
             pool: Mutex::default(),
             walker,
+            mapping_log,
             voided: Notify::new(),
-            wan_link: Sender::default(),
+            wan_link: Mutex::default(),
             permitted: AtomicBool::new(true),
+            sessions_swept: AtomicU64::new(0),
+            refreshed: latest::Sender::new(()),
         });
         follow::refresh(&shared, &network).await?;
 
-        let mut attacher = program::Attacher {
-            ebpf: &mut ebpf,
-            filters: &mut filters,
-            pin_dir: config.pin_dir.as_deref(),
-            mode: config.xdp_mode,
-        };
-        attacher.verify(&devices)?;
-        // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
-        attacher.classifier(&config.wan, Classifier::Guard)?;
-        // Of a VLAN, what XDP hands over comes in by the device.
-        let names_of_devices = devices.iter().map(|device| device.name.as_str());
-        let mut served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-        served
-            .extend(names_of_devices.filter(|device| names.iter().all(|(name, _)| name != device)));
-        for name in &served {
-            attacher.classifier(name, Classifier::Neighbour)?;
+        if !classifiers::has_links() {
+            tracing::info!(
+                "this kernel has no links for tc programs, which come with Linux 6.6: they attach as \
+                 filters, which stay when a daemon without pins is killed"
+            );
         }
-        for device in &devices {
-            attacher.xdp(device)?;
-        }
-        attacher.drop_others(&served)?;
-        let mut forwarding = sysctl::Forwarding::default();
-        for (name, _) in &names {
-            forwarding.enable(name, filters.found_on(name))?;
-        }
-        if config.pin_dir.is_some() {
-            forwarding.keep();
-            filters.keep();
-        }
-        follow::refresh(&shared, &network).await.context("after attaching")?;
-        filters.take_over();
-
         let notes = fragments::notes(&mut ebpf)?;
-        let ebpf = Arc::new(Mutex::new(ebpf));
-        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, Arc::downgrade(&ebpf))?);
+        let mut attached = Attached::new(ebpf, config.pin_dir, config.xdp_mode);
+        attached.attach(&interfaces)?;
+        attached.drop_others()?;
+        follow::refresh(&shared, &network).await.context("after attaching")?;
+        attached.take_over();
+
+        let program = Arc::downgrade(attached.ebpf());
+        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, program)?);
+        let attached = Arc::new(Mutex::new(attached));
         let network = Arc::new(network);
         let routes_changed = Arc::new(Notify::new());
         tasks.0.push(tokio::spawn(follow::follow(
             Arc::clone(&shared),
             Arc::clone(&network),
+            Arc::downgrade(&attached),
             announcements,
             Arc::clone(&routes_changed),
         )));
         tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
+        tasks.0.push(tokio::spawn(mapping_log::follow(Arc::clone(&shared), mapping_notes)));
         // The limits of clients hold from the first sweep on.
         let swept = sweep::sweep_once(&shared).await;
         tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared), swept)));
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self { _tasks: tasks, _forwarding: forwarding, _ebpf: ebpf, _filters: filters, shared })
+        Ok(Self { _tasks: tasks, _attached: attached, shared, adopted: adopted_ports })
+    }
+
+    /// Whether the port table is a former daemon's, with its forwards.
+    pub fn adopted(&self) -> bool {
+        self.adopted
     }
 
     /// For the mapping table. To be called once: there is one writer of forwards.
@@ -309,9 +320,9 @@ impl DataPath {
         Forwards::new(Arc::clone(&self.shared))
     }
 
-    /// Follows the WAN link.
-    pub fn wan_link(&self) -> Receiver<WanLink> {
-        self.shared.wan_link.subscribe()
+    /// Hears when interfaces or addresses may be others, after the packet path has taken note.
+    pub fn changes(&self) -> latest::Receiver<()> {
+        self.shared.refreshed.subscribe()
     }
 
     /// For the operator.

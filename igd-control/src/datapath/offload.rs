@@ -6,6 +6,8 @@ use std::os::fd::AsRawFd as _;
 
 const ETHTOOL_GTXCSUM: u32 = 0x16;
 const ETHTOOL_GFLAGS: u32 = 0x25;
+const ETH_FLAG_TXVLAN: u32 = 1 << 7;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 const ETH_FLAG_LRO: u32 = 1 << 15;
 
 /// `struct ethtool_value`
@@ -16,12 +18,16 @@ struct EthtoolValue {
 }
 
 /// Offloads that matter to XDP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offloads {
     /// Large receive offload: received packets are merged before XDP could see them.
     pub lro: bool,
     /// The driver finishes the checksums of what is sent.
     pub tx_checksum: bool,
+    /// VLAN tags are taken out of received frames before XDP sees them.
+    pub rx_vlan: bool,
+    /// VLAN tags are handed to the driver beside the frames that are sent.
+    pub tx_vlan: bool,
 }
 
 /// The offloads of an interface.
@@ -30,8 +36,11 @@ pub struct Offloads {
 /// When there is no such interface, or its driver answers no such questions.
 pub fn offloads(interface: &str) -> io::Result<Offloads> {
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    let flags = ask(&socket, interface, ETHTOOL_GFLAGS)?;
     Ok(Offloads {
-        lro: ask(&socket, interface, ETHTOOL_GFLAGS)? & ETH_FLAG_LRO != 0,
+        lro: flags & ETH_FLAG_LRO != 0,
+        rx_vlan: flags & ETH_FLAG_RXVLAN != 0,
+        tx_vlan: flags & ETH_FLAG_TXVLAN != 0,
         tx_checksum: ask(&socket, interface, ETHTOOL_GTXCSUM)? != 0,
     })
 }

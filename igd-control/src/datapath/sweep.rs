@@ -114,6 +114,9 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
     maps.change_settings(|settings| settings.swept_at = at.0)?;
     swept.contacts = maps.contacts.sweep(past)?;
     hints::refresh(shared, &settings, &held)?;
+    if let Some(log) = &shared.mapping_log {
+        log.look_through(shared);
+    }
     swept.cpu = cpu_time().saturating_sub(before);
     Ok(swept)
 }

@@ -1,11 +1,10 @@
 //! Actions about the connection, the link and the default connection.
 
 use super::arguments::Value;
-use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
 use super::gateway::{Call, Gateway};
-use super::spec::ServiceKind;
 use crate::mapping::PacketPath;
+use nat_common::BootTime;
 
 type Answer = Result<Vec<Value>, ActionError>;
 
@@ -70,11 +69,11 @@ impl<P: PacketPath> Gateway<P> {
     }
 
     /// GetStatusInfo.
-    pub(super) fn status_info(&self, call: &Call<'_>) -> Vec<Value> {
+    pub(super) fn status_info(&self, now: BootTime) -> Vec<Value> {
         vec![
             Value::text(self.connection.status().name()),
             Value::text(self.connection.last_error().name()),
-            Value::Ui4(self.connection.uptime(call.now)),
+            Value::Ui4(self.connection.uptime(now)),
         ]
     }
 
@@ -136,41 +135,5 @@ impl<P: PacketPath> Gateway<P> {
         } else {
             Err(ErrorCode::InvalidDeviceUuid.into())
         }
-    }
-
-    /// What an evented variable of a service holds now, as messages say it; `None` for one that is
-    /// not evented.
-    pub fn evented(&self, service: ServiceKind, variable: &str) -> Option<String> {
-        let value = match (service, variable) {
-            (ServiceKind::WanIpConnection(_), "PossibleConnectionTypes") => {
-                Value::text(CONNECTION_TYPE)
-            }
-            (ServiceKind::WanIpConnection(_), "ConnectionStatus") => {
-                Value::text(self.connection.status().name())
-            }
-            (ServiceKind::WanIpConnection(_), "ExternalIPAddress") => {
-                self.external_ip_address().pop()?
-            }
-            (ServiceKind::WanIpConnection(_), "PortMappingNumberOfEntries") => {
-                Value::Ui2(self.table.number_of_entries())
-            }
-            (ServiceKind::WanIpConnection(Tree::Igd2), "SystemUpdateID") => {
-                Value::Ui4(self.table.changes())
-            }
-            (ServiceKind::WanCommonInterfaceConfig(_), "PhysicalLinkStatus") => {
-                Value::text(if self.link.up { "Up" } else { "Down" })
-            }
-            (ServiceKind::WanCommonInterfaceConfig(_), "EnabledForInternet") => {
-                Value::Boolean(self.connection.is_enabled())
-            }
-            (ServiceKind::WanCommonInterfaceConfig(_), "NumberOfActiveConnections") => {
-                Value::Ui2(u16::from(self.connection.transits()))
-            }
-            (ServiceKind::Layer3Forwarding(tree), "DefaultConnectionService") => {
-                Value::text(tree.default_connection_service(self.root_uuid))
-            }
-            _ => return None,
-        };
-        Some(value.to_string())
     }
 }

@@ -5,13 +5,14 @@ use super::connection::{Connection, ConnectionConfig, Errand};
 use super::device::Tree;
 use super::error::ActionError;
 use super::message::{ControlRequest, ControlResponse, Invocation};
-use super::policy::Policy;
 use super::spec::Action;
 use super::view::MappingView;
 use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{
     Limits, MapError, PacketPath, PortForward, PortMapping, PortMappingTable, Random,
 };
+use crate::metrics;
+use crate::policy::{Mode, Policy};
 use nat_common::BootTime;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use uuid::Uuid;
 pub struct GatewayConfig {
     /// The root device's UUID.
     pub root_uuid: Uuid,
-    /// Who may do what.
-    pub policy: Policy,
+    /// Who may do what, where no rule says it.
+    pub policy: Mode,
     /// How many mappings there may be.
     pub limits: Limits,
     /// Seconds that the longest lease of a version 1 control point lasts.
@@ -40,7 +41,7 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             root_uuid: Uuid::nil(),
-            policy: Policy::default(),
+            policy: Mode::default(),
             limits: Limits::default(),
             longest_lease: MAX_LEASE,
             connection: ConnectionConfig::default(),
@@ -109,7 +110,7 @@ impl<P: PacketPath> Gateway<P> {
             path,
             table: PortMappingTable::new(config.limits),
             random: Random::new(config.seed),
-            policy: config.policy,
+            policy: config.policy.into(),
             root_uuid: config.root_uuid,
             longest_lease: config.longest_lease,
             traffic: TrafficTotals::default(),
@@ -144,6 +145,7 @@ impl<P: PacketPath> Gateway<P> {
     /// Removes the mappings whose lease has ended, and returns them.
     pub fn expire(&mut self, now: BootTime) -> Vec<PortMapping> {
         let ended = self.table.expire(&mut self.path, now);
+        metrics::leases_expired(ended.len());
         for mapping in &ended {
             tracing::debug!(
                 protocol = mapping.key.protocol.name(), port = mapping.key.external_port,
@@ -219,6 +221,16 @@ impl<P: PacketPath> Gateway<P> {
         &self.table
     }
 
+    /// Who may do what from now on.
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Who may do what.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The packet path.
     pub fn path(&self) -> &P {
         &self.path
@@ -257,7 +269,7 @@ impl<P: PacketPath> Gateway<P> {
             Action::GetMaximumActiveConnections => Ok(vec![Value::Ui2(1)]),
             Action::GetActiveConnections => self.active_connection(call),
             Action::GetConnectionTypeInfo => Ok(self.connection_type_info()),
-            Action::GetStatusInfo => Ok(self.status_info(call)),
+            Action::GetStatusInfo => Ok(self.status_info(call.now)),
             Action::GetNatRsipStatus => Ok(self.nat_rsip_status()),
             Action::GetExternalIpAddress => Ok(self.external_ip_address()),
             Action::GetGenericPortMappingEntry => self.generic_entry(call),

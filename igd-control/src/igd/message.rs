@@ -5,6 +5,7 @@ use super::arguments::{Arguments, Value};
 use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
 use super::spec::{Action, ActionSpec, Direction, ServiceKind};
+use crate::metrics;
 use crate::wire::port_listing::PortListing;
 use crate::wire::soap::{self, SoapError, SoapRequest};
 use std::fmt;
@@ -30,6 +31,14 @@ pub struct ControlResponse {
     pub status: u16,
     /// The message body.
     pub body: ReplyBody,
+}
+
+impl ControlResponse {
+    /// The answer to a client that asks more often than it may (RFC 9110, section 15.6.4).
+    pub fn too_many_requests() -> Self {
+        let body = soap::encode_bad_request("too many requests of this client: try again later");
+        Self { status: 503, body: ReplyBody::Whole(body) }
+    }
 }
 
 /// The body of an answer.
@@ -91,6 +100,10 @@ impl Invocation {
                 service_type: message.service_type,
             }),
             Err(error) => {
+                // The name is one of the table's, or nobody's: clients cannot make up others.
+                let known = request.service.spec().action(&message.action);
+                let known = known.map_or("unknown", |action| action.name);
+                answered(request.service, known, error.code.code());
                 refused(request.peer, request.service, &message.action, &error);
                 Err(fault(tree, &error))
             }
@@ -111,6 +124,11 @@ impl Invocation {
             Err(error) => Err(error),
         };
         let outcome = outcome.and_then(|values| Ok(label(self.spec, &values)?));
+        answered(
+            self.service,
+            action,
+            outcome.as_ref().map_or_else(|error| error.code.code(), |_| 0),
+        );
         match outcome {
             Ok(results) => {
                 let service = self.service.spec().name;
@@ -176,6 +194,10 @@ fn is_host_name(text: &str) -> bool {
     name.len() <= 253
         && name.split('.').all(label)
         && last.bytes().any(|byte| byte.is_ascii_alphabetic())
+}
+
+fn answered(service: ServiceKind, action: &'static str, code: u16) {
+    metrics::answered(service.spec().name, action, code);
 }
 
 fn refused(peer: Ipv4Addr, service: ServiceKind, action: &str, error: &ActionError) {

@@ -10,9 +10,11 @@ pub mod connection;
 mod connection_actions;
 pub mod device;
 mod error;
+mod events;
 mod gateway;
 pub mod layer3_forwarding;
 mod message;
+mod operator;
 mod policy;
 mod port_mappings;
 pub mod spec;
@@ -23,10 +25,11 @@ pub mod wan_ip_connection;
 #[cfg(test)]
 mod tests;
 
+pub use crate::policy::Mode as Policy;
 pub use device::Tree;
 pub use error::{ActionError, ErrorCode};
 pub use gateway::{Gateway, GatewayConfig, LinkProperties, TrafficTotals};
 pub use message::{ControlRequest, ControlResponse, Invocation, ReplyBody};
-pub use policy::Policy;
+pub use operator::Recovered;
 pub use spec::ServiceKind;
 pub use view::MappingView;

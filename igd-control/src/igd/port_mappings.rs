@@ -39,33 +39,39 @@ impl<P: PacketPath> Gateway<P> {
         let request = self.mapping_request(call)?;
         self.policy.check_add(call.peer, &request)?;
         let random = &mut self.random;
-        let port =
-            self.table.add_any(&mut self.path, call.now, &request, &mut || random.next_u32())?;
+        let mut random = || random.next_u32();
+        let fits = |port| self.policy.fits(call.peer, &request, port);
+        let port = self.table.add_any(&mut self.path, call.now, &request, &mut random, &fits)?;
         Ok(vec![Value::Ui2(port)])
     }
 
     /// DeletePortMapping.
     pub(super) fn delete_mapping(&mut self, call: &Call<'_>) -> Answer {
-        let key = self.visible(call)?.key;
+        let mapping = self.visible(call)?;
+        if mapping.is_static() {
+            return Err(denied("the mapping is static: only the gateway's operator removes it"));
+        }
+        let key = mapping.key;
         self.table.remove(&mut self.path, call.now, &key);
         Ok(Vec::new())
     }
 
     /// DeletePortMappingRange.
     pub(super) fn delete_range(&mut self, call: &Call<'_>) -> Answer {
-        let (protocol, ports) = self.port_range(call.arguments)?;
-        let (policy, manage) = (self.policy, call.arguments.boolean("NewManage")?);
-        let meant = |mapping: &PortMapping| policy.manages(call.peer, manage, mapping);
+        let (protocol, ports) = self.port_range(call)?;
+        let (policy, manage) = (&self.policy, call.arguments.boolean("NewManage")?);
+        let meant = |mapping: &PortMapping| {
+            !mapping.is_static() && policy.manages(call.peer, manage, mapping)
+        };
         let removed = self.table.remove_range(&mut self.path, call.now, protocol, ports, meant);
         if removed.is_empty() { Err(ErrorCode::PortMappingNotFound.into()) } else { Ok(Vec::new()) }
     }
 
-    /// GetGenericPortMappingEntry; see [`super::Policy`] for what the index counts.
+    /// GetGenericPortMappingEntry; see [`Self::visible_nth`] for what the index counts.
     pub(super) fn generic_entry(&self, call: &Call<'_>) -> Answer {
         let index = call.arguments.ui2("NewPortMappingIndex")?;
         let mapping = self
-            .table
-            .nth(self.policy.view(call.peer), index.into())
+            .visible_nth(call.peer, index.into())
             .ok_or(ErrorCode::SpecifiedArrayIndexInvalid)?;
         let remote = mapping.key.remote.map(|remote| remote.to_string()).unwrap_or_default();
         let mut values = vec![
@@ -84,7 +90,7 @@ impl<P: PacketPath> Gateway<P> {
 
     /// GetListOfPortMappings.
     pub(super) fn list_mappings(&self, call: &Call<'_>) -> Answer {
-        let (protocol, ports) = self.port_range(call.arguments)?;
+        let (protocol, ports) = self.port_range(call)?;
         let manage = call.arguments.boolean("NewManage")?;
         let most = match call.arguments.ui2("NewNumberOfPorts")? {
             0 => usize::MAX,
@@ -133,25 +139,23 @@ impl<P: PacketPath> Gateway<P> {
     /// The mapping that the arguments name, if the control point may touch it.
     fn visible(&self, call: &Call<'_>) -> Result<&PortMapping, ActionError> {
         let key = mapping_key(call.arguments)?;
-        self.policy.check_port(key.external_port)?;
+        self.policy.check_port(call.peer, key.external_port)?;
         let mapping = self.table.get(&key).ok_or(ErrorCode::NoSuchEntryInArray)?;
-        if !self.policy.may_touch(call.peer, mapping) {
+        if !self.policy.may_reach(call.peer, mapping) {
             return Err(denied("the mapping is another client's"));
         }
         Ok(mapping)
     }
 
     /// The range that an action is about.
-    fn port_range(
-        &self,
-        arguments: &Arguments,
-    ) -> Result<(Protocol, RangeInclusive<u16>), ActionError> {
+    fn port_range(&self, call: &Call<'_>) -> Result<(Protocol, RangeInclusive<u16>), ActionError> {
+        let arguments = call.arguments;
         let (first, last) = (arguments.ui2("NewStartPort")?, arguments.ui2("NewEndPort")?);
         if first > last {
             let detail = "NewStartPort is greater than NewEndPort";
             return Err(ActionError::new(ErrorCode::InconsistentParameters, detail));
         }
-        self.policy.check_port(first)?;
+        self.policy.check_port(call.peer, first)?;
         Ok((protocol(arguments)?, first..=last))
     }
 }

@@ -4,6 +4,7 @@ use super::entry::{MappingKey, MappingRequest, PortMapping};
 use super::error::MapError;
 use super::path::{PacketPath, PathError, PortForward};
 use super::table::PortMappingTable;
+use crate::metrics::{self, Limit};
 use nat_common::{BootTime, Protocol};
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -112,7 +113,9 @@ impl PortMappingTable {
         for mapping in self.on_port(&request.key) {
             let same_owner = if mapping.key == request.key {
                 overwrites = true;
+                // What the operator has made, only the operator changes.
                 mapping.internal.ip() == request.internal.ip()
+                    && (request.is_static() || !mapping.is_static())
             } else {
                 mapping.internal == request.internal
             };
@@ -121,10 +124,20 @@ impl PortMappingTable {
             }
             on_port += 1;
         }
-        let full = on_port >= self.limits.per_port
-            || self.len() >= self.limits.mappings
-            || self.mappings_of(*request.internal.ip()) >= self.limits.per_client;
-        if full && !overwrites { Err(MapError::NoPortMaps) } else { Ok(()) }
+        let limits = &self.limits;
+        let of_client = self.mappings_of(*request.internal.ip());
+        let reached = [
+            (Limit::MappingsPerPort, on_port >= limits.per_port),
+            (Limit::Mappings, !request.is_static() && self.len() >= limits.mappings),
+            (Limit::MappingsPerClient, !request.is_static() && of_client >= limits.per_client),
+        ];
+        match reached.into_iter().find(|(_, reached)| *reached && !overwrites) {
+            Some((limit, _)) => {
+                metrics::hit(limit);
+                Err(MapError::NoPortMaps)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Removes mappings, given in the order of their keys, as one change. Mappings that could not

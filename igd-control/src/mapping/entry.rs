@@ -29,7 +29,7 @@ impl MappingKey {
     }
 
     /// Whether two keys stand for the same external port.
-    pub(super) fn same_port(&self, other: &Self) -> bool {
+    pub fn same_port(&self, other: &Self) -> bool {
         self.protocol == other.protocol && self.external_port == other.external_port
     }
 }
@@ -60,6 +60,13 @@ pub struct MappingRequest {
     pub description: String,
     /// When the lease ends; [`BootTime::NEVER`] for a static mapping.
     pub deadline: BootTime,
+}
+
+impl MappingRequest {
+    /// Whether it is to stay until it is removed.
+    pub fn is_static(&self) -> bool {
+        self.deadline == BootTime::NEVER
+    }
 }
 
 /// A mapping in the table.

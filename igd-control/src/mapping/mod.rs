@@ -7,6 +7,7 @@ mod change;
 mod endpoints;
 mod entry;
 mod error;
+mod memory;
 mod order;
 mod path;
 mod pick;
@@ -15,12 +16,15 @@ mod table;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;
 
 pub use entry::{FIRST_UNPRIVILEGED, MappingKey, MappingRequest, PortMapping};
 pub use error::MapError;
+pub use memory::{Change, Remembered};
 pub use path::{PacketPath, PathError, PortForward};
 pub use pick::Random;
 pub use table::{Limits, PortMappingTable, View};

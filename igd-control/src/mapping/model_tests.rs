@@ -66,7 +66,10 @@ impl Model {
         };
         let rivals = self.0.iter().filter(same_port);
         let conflict = rivals.clone().any(|entry| match entry.key == request.key {
-            true => entry.internal.ip() != request.internal.ip(),
+            true => {
+                entry.internal.ip() != request.internal.ip()
+                    || entry.is_static() && !request.is_static()
+            }
             false => entry.internal != request.internal,
         });
         if conflict {
@@ -78,10 +81,8 @@ impl Model {
             return Ok(());
         }
         let of_client = self.0.iter().filter(|entry| entry.internal.ip() == request.internal.ip());
-        if self.0.len() >= LIMITS.mappings
-            || of_client.count() >= LIMITS.per_client
-            || sharing >= LIMITS.per_port
-        {
+        let beyond = self.0.len() >= LIMITS.mappings || of_client.count() >= LIMITS.per_client;
+        if beyond && !request.is_static() || sharing >= LIMITS.per_port {
             return Err(MapError::NoPortMaps);
         }
         self.0.push(request.clone());

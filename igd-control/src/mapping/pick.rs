@@ -35,7 +35,8 @@ impl Random {
 impl PortMappingTable {
     /// Adds a mapping as [`add`](Self::add) does, from the wanted external port when that can be
     /// had, else from a free one: first of the same parity (RTP, RFC 4787 section 4.2.2), then of
-    /// any, and at last by going through all of them, so that the last free port is found.
+    /// any, and at last by going through all of them, so that the last free port is found. The port
+    /// is one that `fits`.
     ///
     /// Returns the external port (figure 2-4 of WANIPConnection:2).
     ///
@@ -47,6 +48,7 @@ impl PortMappingTable {
         now: BootTime,
         request: &MappingRequest,
         random: &mut dyn FnMut() -> u32,
+        fits: &dyn Fn(u16) -> bool,
     ) -> Result<u16, MapError> {
         let wanted = request.key.external_port;
         match self.add(path, now, request) {
@@ -59,14 +61,14 @@ impl PortMappingTable {
             if try_number < TRIES {
                 port = (port & !1) | (wanted & 1);
             }
-            if self.add_free(path, now, &mut attempt, port)? {
+            if fits(port) && self.add_free(path, now, &mut attempt, port)? {
                 return Ok(port);
             }
         }
         let start = random() % CHOICE;
         for offset in 0..CHOICE {
             let port = port_at(start + offset);
-            if self.add_free(path, now, &mut attempt, port)? {
+            if fits(port) && self.add_free(path, now, &mut attempt, port)? {
                 return Ok(port);
             }
         }

@@ -2,6 +2,7 @@
 
 use super::endpoints::Endpoints;
 use super::entry::{MappingKey, PortMapping};
+use super::memory::{Change, Remembered};
 use super::order::Order;
 use super::path::PortForward;
 use nat_common::{BootTime, Protocol};
@@ -60,6 +61,8 @@ pub struct PortMappingTable {
     pub(super) endpoints: Endpoints,
     pub(super) next_sequence: u64,
     pub(super) changes: u32,
+    /// Changes for a store, where there is one.
+    pub(super) log: Option<Vec<Change>>,
     order: Order,
     clients: HashMap<Ipv4Addr, Client>,
 }
@@ -152,7 +155,8 @@ impl PortMappingTable {
     /// Puts a mapping into the table and its indices.
     pub(super) fn record(&mut self, mapping: PortMapping) {
         let key = mapping.key;
-        self.take(&key);
+        self.detach(&key);
+        self.note(|| Change::Put(Remembered::from(&mapping)));
         self.order.insert(mapping.sequence, key);
         let client = self.clients.entry(*mapping.internal.ip()).or_default();
         client.mappings += 1;
@@ -167,6 +171,12 @@ impl PortMappingTable {
 
     /// Takes a mapping out of the table and its indices.
     pub(super) fn take(&mut self, key: &MappingKey) -> Option<PortMapping> {
+        let mapping = self.detach(key)?;
+        self.note(|| Change::Gone(*key));
+        Some(mapping)
+    }
+
+    fn detach(&mut self, key: &MappingKey) -> Option<PortMapping> {
         let mapping = self.entries.remove(key)?;
         self.order.remove(mapping.sequence);
         let address = *mapping.internal.ip();

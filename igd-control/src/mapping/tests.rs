@@ -91,7 +91,7 @@ fn add_any_answers_as_in_figure_2_4() {
         let wanted = row_request(row);
         let mut random = Random::new(7);
         let mut next = || random.next_u32();
-        let port = table.add_any(&mut path, NOW, &wanted, &mut next).unwrap();
+        let port = table.add_any(&mut path, NOW, &wanted, &mut next, &|_| true).unwrap();
         assert_eq!(port == wanted.key.external_port, same_port, "{row:?}");
         assert_eq!(port % 2, wanted.key.external_port % 2, "{row:?}");
         assert!(path.forward(wanted.key.protocol, port).is_some());
@@ -245,10 +245,10 @@ fn whoever_cannot_have_every_port_is_given_one() {
     let (mut table, mut path) = (PortMappingTable::new(Limits::default()), FakePath::new());
     let mut random = Random::new(7);
     let mut next = || random.next_u32();
-    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next), Ok(0));
-    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next), Ok(0), "refreshed");
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next, &|_| true), Ok(0));
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(0), &mut next, &|_| true), Ok(0), "refreshed");
     let rival = request(Protocol::Tcp, 0, None, HOST_B);
-    let port = table.add_any(&mut path, NOW, &rival, &mut next).unwrap();
+    let port = table.add_any(&mut path, NOW, &rival, &mut next, &|_| true).unwrap();
     assert!(port >= 1024 && path.forward(Protocol::Tcp, port).is_some());
 }
 
@@ -293,7 +293,10 @@ fn limits_are_kept_but_do_not_stop_refreshing() {
     table.add(&mut path, NOW, &request(Protocol::Tcp, 5002, None, HOST_B)).unwrap();
     let fourth = request(Protocol::Tcp, 5003, None, HOST_B);
     assert_eq!(table.add(&mut path, NOW, &fourth), Err(MapError::NoPortMaps));
-    assert_eq!(table.add_any(&mut path, NOW, &fourth, &mut || 0), Err(MapError::NoPortMaps));
+    assert_eq!(
+        table.add_any(&mut path, NOW, &fourth, &mut || 0, &|_| true),
+        Err(MapError::NoPortMaps)
+    );
 }
 
 #[test]
@@ -302,15 +305,21 @@ fn the_last_free_port_is_found() {
     path.only = Some(vec![43_211]);
     let mut random = Random::new(1);
     let mut next = || random.next_u32();
-    assert_eq!(table.add_any(&mut path, NOW, &tcp(80), &mut next), Ok(43_211));
-    assert_eq!(table.add_any(&mut path, NOW, &tcp(80), &mut next), Err(MapError::NoPortMaps));
+    assert_eq!(table.add_any(&mut path, NOW, &tcp(80), &mut next, &|_| true), Ok(43_211));
+    assert_eq!(
+        table.add_any(&mut path, NOW, &tcp(80), &mut next, &|_| true),
+        Err(MapError::NoPortMaps)
+    );
 }
 
 #[test]
 fn a_failing_path_ends_the_search_for_a_port() {
     let (mut table, mut path) = table_with_one();
     path.refuse = (1..=u16::MAX).map(|port| (port, PathError::Failed)).collect();
-    assert_eq!(table.add_any(&mut path, NOW, &tcp(80), &mut || 0), Err(MapError::Failed));
+    assert_eq!(
+        table.add_any(&mut path, NOW, &tcp(80), &mut || 0, &|_| true),
+        Err(MapError::Failed)
+    );
 }
 
 #[test]

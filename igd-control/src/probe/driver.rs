@@ -45,6 +45,9 @@ impl Driver {
     /// Judges it.
     pub(super) fn findings(&self, link: &Link, mode: XdpMode) -> Vec<Finding> {
         let mut findings = vec![self.native(mode), self.lro(&link.name)];
+        if link.carries_tags {
+            findings.push(self.vlan_tags(link));
+        }
         if link.veth {
             if mode != XdpMode::Generic {
                 findings.push(self.veth_receive());
@@ -89,6 +92,31 @@ impl Driver {
                 "the driver merges received packets (large receive offload): many refuse native XDP",
             )
             .mend(format!("ethtool -K {name} lro off")),
+            None => Finding::unchecked(CHECK, "the driver does not tell its offloads"),
+        }
+    }
+
+    /// XDP finds a link by the tags in its frames.
+    fn vlan_tags(&self, link: &Link) -> Finding {
+        const CHECK: &str = "vlan tags";
+        let name = &link.name;
+        let mend = format!("ethtool -K {name} rxvlan off txvlan off");
+        match self.offloads {
+            // A veth takes no tags off, and puts none on: what matters is whether the other end does.
+            Some(Offloads { tx_vlan: true, .. }) if link.veth => Finding::warning(
+                CHECK,
+                "ends of a veth pass VLAN tags beside the frame by default, where XDP cannot see them: \
+                 nothing of these VLANs is translated (of the two ends only this one can be seen from \
+                 here)",
+            )
+            .mend(format!("{mend} # and the same at the other end, in its namespace")),
+            Some(Offloads { rx_vlan: true, .. }) if !link.veth => Finding::warning(
+                CHECK,
+                "the card takes VLAN tags out of received frames, where XDP cannot see them: nothing of \
+                 these VLANs is translated",
+            )
+            .mend(mend),
+            Some(_) => Finding::ok(CHECK, "in the frames"),
             None => Finding::unchecked(CHECK, "the driver does not tell its offloads"),
         }
     }

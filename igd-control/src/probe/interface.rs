@@ -16,6 +16,11 @@ pub(super) struct Link {
     /// IPv4 addresses with their prefix lengths.
     pub(super) addresses: Vec<(Ipv4Addr, u8)>,
     pub(super) xdp: Option<Attached>,
+    /// Index of the interface that has its frames: of a VLAN the one below, else itself. `None` when that
+    /// takes more tags than can be.
+    pub(super) device: Option<u32>,
+    /// Whether frames of others that are served are on it with VLAN tags.
+    pub(super) carries_tags: bool,
 }
 
 /// An XDP program that is attached already.
@@ -54,7 +59,12 @@ pub(super) fn findings(name: &str, side: Side, link: Option<&Link>) -> Vec<Findi
         Side::Wan => wan_address(link),
         Side::Lan => lan_address(link),
     };
-    let findings = [state(link), addresses, program(link)];
+    let mut findings = vec![state(link), addresses];
+    if link.device.is_none() {
+        let detail = "frames with more than two VLAN tags are not translated";
+        let command = format!("ip -d link show dev {name} # choose one with two tags at most");
+        findings.push(Finding::failure("vlan tags", detail).mend(command));
+    }
     findings.into_iter().map(|finding| finding.on(name)).collect()
 }
 
@@ -136,13 +146,14 @@ fn lan_address(link: &Link) -> Finding {
     }
 }
 
-fn program(link: &Link) -> Finding {
+/// Judges what is attached to a device.
+pub(super) fn program(device: &Link) -> Finding {
     const CHECK: &str = "xdp program";
-    let name = &link.name;
-    let Some(Attached { mode, id, owner }) = &link.xdp else {
-        return Finding::ok(CHECK, "none attached");
+    let name = &device.name;
+    let Some(Attached { mode, id, owner }) = &device.xdp else {
+        return Finding::ok(CHECK, "none attached").on(name);
     };
-    match owner {
+    let finding = match owner {
         Owner::Adoptable => Finding::ok(CHECK, "that of a former daemon, which is taken over"),
         Owner::OtherGateway => Finding::failure(
             CHECK,
@@ -154,7 +165,8 @@ fn program(link: &Link) -> Finding {
             let detail = format!("program {id}{named} is attached, and there is room for one");
             Finding::failure(CHECK, detail).mend(format!("ip link set dev {name} {mode} off"))
         }
-    }
+    };
+    finding.on(name)
 }
 
 /// Internal and external networks must not overlap (RFC 4787 REQ-7 is about what happens if they do).

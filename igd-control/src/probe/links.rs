@@ -2,8 +2,9 @@
 
 use super::interface::{Attached, Link, Owner};
 use crate::datapath::pins;
+use crate::datapath::vlan::{Known, device, vlan};
 use futures_util::TryStreamExt as _;
-use nat_common::maps::{PROGRAM_LAN, PROGRAM_WAN};
+use nat_common::maps::{PROGRAM_LAN, PROGRAM_TRUNK, PROGRAM_WAN};
 use netlink_packet_route::{
     address::AddressAttribute,
     link::{
@@ -11,9 +12,9 @@ use netlink_packet_route::{
         XdpAttached,
     },
 };
-use std::{net::IpAddr, path::Path};
+use std::{collections::HashMap, net::IpAddr, path::Path};
 
-/// The interfaces that have one of these names.
+/// The interfaces that have one of these names, and those that have the frames of one that is a VLAN.
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -21,11 +22,8 @@ pub(super) async fn gather(names: &[&str], pin_dir: Option<&Path>) -> anyhow::Re
     let (connection, handle, _) = rtnetlink::new_connection()?;
     // Ends when the handle goes.
     tokio::spawn(connection);
-    let mut found = Vec::new();
-    let mut links = handle.link().get().execute();
-    while let Some(message) = links.try_next().await? {
-        found.extend(link(&message, names, pin_dir));
-    }
+    let messages: Vec<_> = handle.link().get().execute().try_collect().await?;
+    let mut found = found(&messages, names, pin_dir);
     let mut addresses = handle.address().get().execute();
     while let Some(address) = addresses.try_next().await? {
         let of = found.iter_mut().find(|link: &&mut Link| link.index == address.header.index);
@@ -40,14 +38,45 @@ pub(super) async fn gather(names: &[&str], pin_dir: Option<&Path>) -> anyhow::Re
     Ok(found)
 }
 
-fn link(message: &LinkMessage, names: &[&str], pin_dir: Option<&Path>) -> Option<Link> {
-    let name = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) if names.contains(&name.as_str()) => Some(name),
+fn found(messages: &[LinkMessage], names: &[&str], pin_dir: Option<&Path>) -> Vec<Link> {
+    let known = messages.iter().filter_map(|message| {
+        let known = Known { name: name(message)?.to_owned(), xdp: "", vlan: vlan(message) };
+        Some((message.header.index, known))
+    });
+    let known: HashMap<_, _> = known.collect();
+    let is_named =
+        |index: u32| known.get(&index).is_some_and(|at| names.contains(&at.name.as_str()));
+    let below: Vec<u32> = known
+        .keys()
+        .filter(|index| is_named(**index))
+        .filter_map(|index| device(&known, *index).ok())
+        .filter_map(|(device, tags)| (!tags.is_none()).then_some(device))
+        .collect();
+    let mut found = Vec::new();
+    for message in messages {
+        let index = message.header.index;
+        if !is_named(index) && !below.contains(&index) {
+            continue;
+        }
+        let Some(link) = link(message, pin_dir) else { continue };
+        let device = device(&known, index).ok().map(|(device, _)| device);
+        found.push(Link { device, carries_tags: below.contains(&index), ..link });
+    }
+    found
+}
+
+fn name(message: &LinkMessage) -> Option<&str> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
         _ => None,
-    })?;
+    })
+}
+
+fn link(message: &LinkMessage, pin_dir: Option<&Path>) -> Option<Link> {
+    let name = name(message)?;
     let header = &message.header;
     let mut link = Link {
-        name: name.clone(),
+        name: name.to_owned(),
         index: header.index,
         ethernet: header.link_layer_type == LinkLayerType::Ether,
         up: header.flags.contains(LinkFlags::Up),
@@ -55,6 +84,8 @@ fn link(message: &LinkMessage, names: &[&str], pin_dir: Option<&Path>) -> Option
         veth: false,
         addresses: Vec::new(),
         xdp: None,
+        device: None,
+        carries_tags: false,
     };
     for attribute in &message.attributes {
         match attribute {
@@ -98,7 +129,9 @@ fn owner(id: u32, interface: &str, pin_dir: Option<&Path>) -> Owner {
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned));
     match name {
-        Some(name) if name == PROGRAM_LAN || name == PROGRAM_WAN => Owner::OtherGateway,
+        Some(name) if [PROGRAM_LAN, PROGRAM_WAN, PROGRAM_TRUNK].contains(&name.as_str()) => {
+            Owner::OtherGateway
+        }
         name => Owner::Foreign(name),
     }
 }

@@ -26,6 +26,7 @@ use memory::{Memory, Tables};
 use nat_common::session::Side;
 use place::PinDir;
 use settings::Forwarding;
+use std::collections::BTreeSet;
 
 /// All checks. Must run inside tokio.
 pub async fn all(config: &Config) -> Vec<Finding> {
@@ -99,11 +100,17 @@ async fn machine(config: &Config) -> Vec<Finding> {
 fn interfaces(config: &Config, links: &[Link]) -> Vec<Finding> {
     let called = |name: &str| links.iter().find(|link| link.name == name);
     let mut findings = Vec::new();
+    let mut judged = BTreeSet::new();
     for (name, side) in sides(config) {
         let link = called(name);
         findings.extend(interface::findings(name, side, link));
         let Some(link) = link else { continue };
-        findings.extend(Driver::gather(link).findings(link, config.interfaces.xdp_mode));
+        // Several VLANs may be on one device, and XDP is there.
+        let device = links.iter().find(|device| link.device == Some(device.index));
+        if let Some(device) = device.filter(|device| judged.insert(device.index)) {
+            findings.push(interface::program(device));
+            findings.extend(Driver::gather(device).findings(device, config.interfaces.xdp_mode));
+        }
         findings.push(Forwarding::gather(name).finding(name));
     }
     let wan = &config.interfaces.wan;

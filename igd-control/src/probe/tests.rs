@@ -14,6 +14,8 @@ fn link(name: &str, address: Option<(Ipv4Addr, u8)>) -> Link {
         veth: false,
         addresses: address.into_iter().collect(),
         xdp: None,
+        device: Some(2),
+        carries_tags: false,
     }
 }
 
@@ -155,7 +157,7 @@ fn only_a_program_that_can_be_taken_over_may_be_attached() {
     let judge = |owner| {
         let xdp = Some(Attached { mode: "xdpgeneric", id: 7, owner });
         let link = Link { xdp, ..wan(11, 22, 33, 1) };
-        of(&findings("wan0", Side::Wan, Some(&link)), "xdp program").clone()
+        interface::program(&link)
     };
     assert_eq!(judge(Owner::Adoptable).status, Status::Ok);
     let other = judge(Owner::OtherGateway);
@@ -170,7 +172,8 @@ fn only_a_program_that_can_be_taken_over_may_be_attached() {
 const ALL: u64 = BASIC | REDIRECT | NDO_XMIT;
 
 fn driver(features: Option<u64>, lro: bool, tx_checksum: bool) -> Driver {
-    Driver { features, offloads: Some(Offloads { lro, tx_checksum }) }
+    let offloads = Offloads { lro, tx_checksum, rx_vlan: true, tx_vlan: true };
+    Driver { features, offloads: Some(offloads) }
 }
 
 #[test]
@@ -193,6 +196,32 @@ fn large_receive_offload_is_warned_of() {
     let found = of(&findings, "lro");
     assert_eq!(found.status, Status::Warning);
     assert_eq!(found.command.as_deref(), Some("ethtool -K wan0 lro off"));
+}
+
+#[test]
+fn tags_that_the_card_takes_out_are_told_where_there_are_vlans() {
+    let judge = |link: &Link, rx_vlan, tx_vlan| {
+        let offloads = Offloads { rx_vlan, tx_vlan, ..Offloads::default() };
+        let driver = Driver { features: Some(ALL), offloads: Some(offloads) };
+        of(&driver.findings(link, XdpMode::Auto), "vlan tags").clone()
+    };
+    let card = Link { carries_tags: true, ..wan(11, 22, 33, 1) };
+    let taken = judge(&card, true, false);
+    assert_eq!(taken.status, Status::Warning);
+    assert_eq!(taken.command.as_deref(), Some("ethtool -K wan0 rxvlan off txvlan off"));
+    assert_eq!(judge(&card, false, true).status, Status::Ok);
+    let veth = Link { veth: true, ..card };
+    assert!(judge(&veth, false, true).command.unwrap().contains("rxvlan off txvlan off # and"));
+    assert_eq!(judge(&veth, true, false).status, Status::Ok);
+    let plain = driver(Some(ALL), false, false).findings(&wan(11, 22, 33, 1), XdpMode::Auto);
+    assert!(plain.iter().all(|finding| finding.check != "vlan tags"));
+}
+
+#[test]
+fn a_vlan_in_a_vlan_in_a_vlan_fails() {
+    let deep = Link { device: None, ..wan(11, 22, 33, 1) };
+    let found = findings("wan0", Side::Wan, Some(&deep));
+    assert_eq!(status(&found, "vlan tags"), Status::Failure);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::{PortHints, list_index};
 use nat_common::link::Link;
 use nat_common::maps::NOT_IN_POOL;
-use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS, slot_index};
+use nat_common::ports::{Owner, PortSlot, SLOTS_PER_ADDRESS, slot_index};
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
@@ -60,7 +60,7 @@ pub struct HostTables {
     hint_requests: Cell<u64>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
-    released: RefCell<Vec<(FragmentKey, bool)>>,
+    noted: RefCell<Vec<(u32, Owner)>>,
     contacts: RefCell<HashMap<ContactKey, Rc<Contact>>>,
     pub(super) clients: RefCell<HashMap<NetAddr, Rc<Client>>>,
     pub(super) ended: RefCell<HashMap<NetAddr, Ended>>,
@@ -92,7 +92,7 @@ impl HostTables {
             hint_requests: Cell::new(0),
             remotes: RefCell::default(),
             fragments: RefCell::default(),
-            released: RefCell::default(),
+            noted: RefCell::default(),
             contacts: RefCell::default(),
             clients: RefCell::default(),
             ended: RefCell::default(),
@@ -131,10 +131,9 @@ impl HostTables {
         self.count(if pass { Counter::PassLocal } else { Counter::HeldFragments }, 1);
     }
 
-    /// What the daemon was told of first fragments since it was asked last: whose others it should
-    /// send again, or forget.
-    pub fn take_released(&self) -> Vec<(FragmentKey, bool)> {
-        self.released.take()
+    /// The mappings that were noted since this was asked last: slots and owners.
+    pub fn take_noted(&self) -> Vec<(u32, Owner)> {
+        self.noted.take()
     }
 
     /// What a counter counts by now.
@@ -301,6 +300,10 @@ impl Tables for HostTables {
         self.hint_requests.set(self.hint_requests.get() + 1);
     }
 
+    fn note_mapping(&self, _at: BootTime, slot: u32, owner: Owner) {
+        self.noted.borrow_mut().push((slot, owner));
+    }
+
     fn endpoint(&self, key: &EndpointKey) -> Option<Rc<Word64>> {
         self.endpoints.borrow().get(key).cloned()
     }
@@ -337,9 +340,8 @@ impl Tables for HostTables {
         self.set_fragment(key, entry)
     }
 
-    fn release_fragments(&self, key: &FragmentKey, forget: bool) {
-        self.released.borrow_mut().push((*key, forget));
-    }
+    /// There is no daemon, and nobody keeps fragments.
+    fn release_fragments(&self, _key: &FragmentKey, _forget: bool) {}
 
     fn contact(&self, key: &ContactKey) -> Option<Rc<Contact>> {
         self.contacts.borrow().get(key).cloned()

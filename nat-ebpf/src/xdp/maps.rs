@@ -38,6 +38,9 @@ pub(crate) static HINTS: Array<PortHints> =
 pub(crate) static HINT_REQUESTS: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
 
 #[map]
+pub(crate) static MAPPING_NOTES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+#[map]
 pub(crate) static REMOTES: HashMap<RemoteKey, u64> = HashMap::with_max_entries(65_536, 0);
 
 #[map]

@@ -5,9 +5,12 @@ use super::packet::Packet;
 use super::stop::StoppableThread;
 use anyhow::{Result, bail};
 use nix::errno::Errno;
+use nix::setsockopt_impl;
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockProtocol, SockType, recvmsg,
+    setsockopt, socket, sockopt,
 };
+use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +20,11 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Packets beyond this many are judged, but not kept.
 const KEPT_PACKETS: usize = 100_000;
+
+/// Whether a packet socket tells the VLAN tag that the kernel has taken off a frame.
+#[derive(Clone)]
+struct AuxData;
+setsockopt_impl!(AuxData, libc::SOL_PACKET, libc::PACKET_AUXDATA, bool, sockopt::SetBool);
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -58,6 +66,7 @@ impl Capture {
                 SockProtocol::EthAll,
             )?;
             setsockopt(&packets, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
+            setsockopt(&packets, AuxData, &true)?;
             Ok::<_, Errno>(packets)
         })??;
         let shared = Arc::new(Shared::default());
@@ -124,12 +133,12 @@ impl Capture {
 fn drain(socket: &OwnedFd, shared: &Shared) {
     let mut frame = vec![0; 65_536];
     loop {
-        let length = match recv(socket.as_raw_fd(), &mut frame, MsgFlags::empty()) {
-            Ok(length) => length,
+        let (length, tag) = match receive(socket, &mut frame) {
+            Ok(received) => received,
             Err(Errno::EINTR) => continue,
             Err(_) => return,
         };
-        let Some(packet) = frame.get(..length).and_then(Packet::parse) else {
+        let Some(packet) = frame.get(..length).and_then(|frame| Packet::parse(frame, tag)) else {
             continue;
         };
         let mut seen = shared.lock();
@@ -142,4 +151,29 @@ fn drain(socket: &OwnedFd, shared: &Shared) {
         drop(seen);
         shared.arrived.notify_all();
     }
+}
+
+/// Reads a frame: its length, and the tag that is no longer in it.
+fn receive(socket: &OwnedFd, frame: &mut [u8]) -> Result<(usize, Option<u16>), Errno> {
+    let mut control = nix::cmsg_space!(libc::tpacket_auxdata);
+    let mut buffers = [IoSliceMut::new(frame)];
+    let message =
+        recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut control), MsgFlags::empty())?;
+    let tag = message.cmsgs()?.find_map(|control| match control {
+        ControlMessageOwned::Unknown(unknown)
+            if unknown.cmsg_header.cmsg_type == libc::PACKET_AUXDATA =>
+        {
+            taken_tag(&unknown.data_bytes)
+        }
+        _ => None,
+    });
+    Ok((message.bytes, tag))
+}
+
+/// The tag in a `struct tpacket_auxdata`, where there is one.
+fn taken_tag(auxiliary: &[u8]) -> Option<u16> {
+    const TAG: usize = std::mem::offset_of!(libc::tpacket_auxdata, tp_vlan_tci);
+    let status = u32::from_ne_bytes(auxiliary.get(..4)?.try_into().ok()?);
+    let tag = u16::from_ne_bytes(auxiliary.get(TAG..TAG + 2)?.try_into().ok()?);
+    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some(tag)
 }

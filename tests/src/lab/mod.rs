@@ -7,6 +7,7 @@
 mod bpffs;
 mod capture;
 mod kernel;
+mod mtu;
 mod namespace;
 pub mod packet;
 mod process;
@@ -16,9 +17,11 @@ mod stop;
 pub use bpffs::BpfFs;
 pub use capture::Capture;
 pub use kernel::Feature;
+pub use mtu::may_be_fragmented;
 pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
 pub use process::{Finished, Process};
 pub use server::{Receiver, TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
+pub(crate) use stop::StoppableThread;
 
 use anyhow::{Result, bail, ensure};
 use std::net::Ipv4Addr;
@@ -191,6 +194,34 @@ impl Lab {
         BpfFs::mount(self.directory().join("bpf"), &self.watcher)
     }
 
+    /// Takes a link of the router's away, with both its ends, as when an adapter is pulled out: `lan0` or
+    /// `wan0`.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn unplug(&self, interface: &str) -> Result<()> {
+        self.router.ip(&["link", "del", interface]).map(drop)
+    }
+
+    /// Makes it again: new interfaces of the old names, which get their addresses and routes once `seen`
+    /// returns.
+    ///
+    /// # Errors
+    /// When `ip` or `seen` fails.
+    pub fn plug(&self, interface: &str, seen: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (own, host, address) = match interface {
+            "lan0" => (ROUTER_LAN, &self.lan, LAN_HOST),
+            "wan0" => (EXTERNAL, &self.wan, WAN_HOST),
+            _ => bail!("the lab has no such link: {interface}"),
+        };
+        join(&self.router, interface, host)?;
+        seen()?;
+        give_addresses(&self.router, interface, own, host, address)?;
+        let (user, gateway) =
+            if address == LAN_HOST { (host, own) } else { (&self.router, address) };
+        user.ip(&["route", "replace", "default", "via", &gateway.to_string()]).map(drop)
+    }
+
     /// The names of its namespaces.
     pub fn namespaces(&self) -> Vec<&str> {
         let plain = [&self.lan, &self.router, &self.wan];
@@ -264,15 +295,32 @@ fn link(
     host: &Namespace,
     host_address: Ipv4Addr,
 ) -> Result<()> {
+    join(router, interface, host)?;
+    give_addresses(router, interface, router_address, host, host_address)
+}
+
+fn join(router: &Namespace, interface: &str, host: &Namespace) -> Result<()> {
     let pair = ["type", "veth", "peer", "name", "eth0", "netns", host.name()];
     router.ip(&[&["link", "add", interface], pair.as_slice()].concat())?;
+    for (namespace, interface) in [(router, interface), (host, "eth0")] {
+        namespace.run("ethtool", &["-K", interface, "tx", "off"])?;
+    }
+    host.run("ethtool", &["-K", "eth0", "gro", "on"])?;
+    Ok(())
+}
+
+fn give_addresses(
+    router: &Namespace,
+    interface: &str,
+    router_address: Ipv4Addr,
+    host: &Namespace,
+    host_address: Ipv4Addr,
+) -> Result<()> {
     for (namespace, interface, address) in
         [(router, interface, router_address), (host, "eth0", host_address)]
     {
         namespace.ip(&["address", "add", &format!("{address}/24"), "dev", interface])?;
-        namespace.run("ethtool", &["-K", interface, "tx", "off"])?;
         namespace.ip(&["link", "set", interface, "up"])?;
     }
-    host.run("ethtool", &["-K", "eth0", "gro", "on"])?;
     Ok(())
 }

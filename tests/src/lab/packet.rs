@@ -6,6 +6,10 @@ use std::time::Instant;
 
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_ARP: u16 = 0x0806;
+/// 802.1Q and 802.1ad.
+const TAGS: [u16; 2] = [0x8100, 0x88a8];
+const TAG: usize = 4;
+const VLAN_ID: u16 = 0x0fff;
 const ETHERNET_HEADER: usize = 14;
 
 /// IP protocol numbers that tests ask for.
@@ -25,6 +29,9 @@ pub mod protocol {
 pub struct Packet {
     /// When it was read.
     pub at: Instant,
+    /// The VLANs whose tags its frame carries, the outermost first. An interface for a VLAN shows it once
+    /// more, without that tag.
+    pub vlans: Vec<u16>,
     /// Source address.
     pub source: Ipv4Addr,
     /// Destination address.
@@ -42,13 +49,21 @@ pub struct Packet {
 }
 
 impl Packet {
-    /// Reads an Ethernet frame; `None` when it is neither IPv4 nor ARP, or cut off.
-    pub fn parse(frame: &[u8]) -> Option<Self> {
-        let body = frame.get(ETHERNET_HEADER..)?;
-        match be16(frame, 12)? {
-            ETHERTYPE_IPV4 => Self::parse_ipv4(body),
-            ETHERTYPE_ARP => Some(Self {
+    /// Reads an Ethernet frame; `None` when it is neither IPv4 nor ARP, or cut off. The kernel has taken
+    /// the tag `taken` off it.
+    pub fn parse(frame: &[u8], taken: Option<u16>) -> Option<Self> {
+        let mut vlans: Vec<u16> = taken.map(|tag| tag & VLAN_ID).into_iter().collect();
+        let mut at = ETHERNET_HEADER;
+        while TAGS.contains(&be16(frame, at - 2)?) {
+            vlans.push(be16(frame, at)? & VLAN_ID);
+            at += TAG;
+        }
+        let body = frame.get(at..)?;
+        let packet = match be16(frame, at - 2)? {
+            ETHERTYPE_IPV4 => Self::parse_ipv4(body)?,
+            ETHERTYPE_ARP => Self {
                 at: Instant::now(),
+                vlans: Vec::new(),
                 source: address(body, 14)?,
                 destination: address(body, 24)?,
                 protocol: 0,
@@ -56,9 +71,10 @@ impl Packet {
                 source_port: 0,
                 destination_port: 0,
                 payload: Vec::new(),
-            }),
-            _ => None,
-        }
+            },
+            _ => return None,
+        };
+        Some(Self { vlans, ..packet })
     }
 
     fn parse_ipv4(packet: &[u8]) -> Option<Self> {
@@ -74,6 +90,7 @@ impl Packet {
         let skipped = if ported && protocol == protocol::UDP { 8 } else { 0 };
         Some(Self {
             at: Instant::now(),
+            vlans: Vec::new(),
             source: address(packet, 12)?,
             destination: address(packet, 16)?,
             protocol,
@@ -151,7 +168,7 @@ mod tests {
     fn a_udp_frame_is_taken_apart() {
         let mut frame = udp_frame([192, 168, 77, 2], b"hello");
         frame.extend([0; 13]); // Ethernet padding is no payload.
-        let packet = Packet::parse(&frame).unwrap();
+        let packet = Packet::parse(&frame, None).unwrap();
         assert_eq!(packet.source, Ipv4Addr::new(192, 168, 77, 2));
         assert_eq!((packet.source_port, packet.destination_port), (5000, 53));
         assert_eq!((packet.ttl, packet.text().as_str()), (63, "hello"));
@@ -167,14 +184,25 @@ mod tests {
         frame.extend(&udp_frame([11, 22, 33, 9], &[])[ETHERNET_HEADER..][..16]);
         frame.extend([192, 168, 77, 2]);
         frame[ETHERNET_HEADER + 3] = 20 + 8 + 20;
-        assert!(Packet::parse(&frame).unwrap().tells_private_address());
+        assert!(Packet::parse(&frame, None).unwrap().tells_private_address());
+    }
+
+    #[test]
+    fn tags_are_read_from_the_outermost_to_the_packet() {
+        let mut frame = udp_frame([192, 168, 77, 2], b"hello");
+        frame.splice(12..12, [0x88, 0xa8, 0xe0, 100, 0x81, 0x00, 0x00, 20]);
+        let packet = Packet::parse(&frame, None).unwrap();
+        assert_eq!((packet.vlans.as_slice(), packet.text().as_str()), (&[100, 20][..], "hello"));
+        frame.drain(12..16);
+        let packet = Packet::parse(&frame, Some(0xe064)).unwrap();
+        assert_eq!((packet.vlans.as_slice(), packet.source_port), (&[100, 20][..], 5000));
     }
 
     #[test]
     fn truncated_frames_are_not_packets() {
         let frame = udp_frame([192, 168, 77, 2], &[]);
         for length in 0..ETHERNET_HEADER + 20 {
-            assert!(Packet::parse(&frame[..length]).is_none(), "{length}");
+            assert!(Packet::parse(&frame[..length], None).is_none(), "{length}");
         }
     }
 }

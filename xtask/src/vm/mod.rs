@@ -20,7 +20,7 @@ use run::Machine;
 /// The oldest kernels that the gateway is tested on: Debian 12's.
 const SERIES: &str = "6.1";
 /// Time enough for the smoke tests on a busy machine.
-const SECONDS: u64 = 900;
+const SECONDS: u64 = 1_500;
 
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args)]

@@ -13,9 +13,16 @@ pub(super) struct Run {
 /// What runs unless tests are named: every packet row, a few tests of each thing that the gateway does,
 /// what is done otherwise on old kernels, and what the kernel of the host may lack. By twos, as the
 /// guest has two processors at least; and few, since there a daemon takes half a minute to start.
-const SMOKE: [(&str, &[&str]); 6] = [
+const SMOKE: [(&str, &[&str]); 7] = [
     ("packets", &["every_row_holds_in_the_kernel"]),
     ("lab", &["vlans_of_the_lan_reach_the_router"]),
+    (
+        "vlan",
+        &[
+            "everything_crosses_between_vlans_on_one_arm",
+            "everything_crosses_between_links_with_two_tags",
+        ],
+    ),
     (
         "outgoing",
         &[

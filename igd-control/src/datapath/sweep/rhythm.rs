@@ -2,8 +2,10 @@
 
 use super::{Swept, sweep};
 use crate::datapath::Shared;
+use crate::metrics;
 use nat_common::Counter;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Shortest time between sweeps.
@@ -26,8 +28,8 @@ pub(in crate::datapath) async fn sweep_regularly(shared: Arc<Shared>, mut swept:
 
 /// Sweeps, and says how that went.
 pub(in crate::datapath) async fn sweep_once(shared: &Arc<Shared>) -> Swept {
-    let shared = Arc::clone(shared);
-    let swept = match tokio::task::spawn_blocking(move || sweep(&shared)).await {
+    let sweeping = Arc::clone(shared);
+    let swept = match tokio::task::spawn_blocking(move || sweep(&sweeping)).await {
         Ok(Ok(swept)) => swept,
         Ok(Err(error)) => {
             tracing::warn!(error = format!("{error:#}"), "cannot sweep");
@@ -39,6 +41,9 @@ pub(in crate::datapath) async fn sweep_once(shared: &Arc<Shared>) -> Swept {
         }
     };
     let Swept { seen, sessions, endpoints, ports, contacts, clients, cpu } = swept;
+    metrics::swept(cpu);
+    // A session is two entries.
+    shared.sessions_swept.store((seen.saturating_sub(sessions) / 2) as u64, Ordering::Relaxed);
     let cpu_us = cpu.as_micros();
     if swept.is_something() {
         tracing::debug!(seen, sessions, endpoints, ports, contacts, clients, cpu_us, "swept");

@@ -176,14 +176,3 @@ fn internet_access_gates_the_connection() {
     let answer = read(&mut gateway, "GetWANAccessProvider", &[]);
     assert_eq!(value(&answer, "NewWANAccessProvider"), "");
 }
-
-#[test]
-fn every_evented_variable_has_a_value() {
-    let gateway = gateway(Policy::OwnClient);
-    for kind in ServiceKind::ALL {
-        for variable in kind.spec().variables {
-            let value = gateway.evented(kind, variable.name);
-            assert_eq!(value.is_some(), variable.evented, "{}", variable.name);
-        }
-    }
-}

@@ -213,3 +213,57 @@ fn a_description_is_cut_at_a_whole_character() {
     assert_eq!(description.len(), 255);
     assert!(long.starts_with(&description));
 }
+
+#[test]
+fn a_static_mapping_is_seen_by_clients_and_neither_changed_nor_deleted() {
+    use crate::mapping::{MappingKey, MappingRequest};
+    let mut gateway = gateway(Policy::OwnClient);
+    let fixed = MappingRequest {
+        key: MappingKey { protocol: Protocol::Tcp, external_port: 5000, remote: None },
+        internal: "192.168.1.10:5000".parse().unwrap(),
+        enabled: true,
+        description: "the operator's".into(),
+        deadline: BootTime::NEVER,
+    };
+    gateway.add_static(NOW, &fixed).unwrap();
+    let entry = call(&mut gateway, HOST_A, "GetSpecificPortMappingEntry", &key("5000"));
+    assert_eq!(value(&entry, "NewLeaseDuration"), "0");
+    assert_eq!(call(&mut gateway, HOST_A, "AddPortMapping", &ADD), Err(718));
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMapping", &key("5000")), Err(606));
+    let all = range("1024", "65535", "1");
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMappingRange", &all), Err(730));
+    assert_eq!(gateway.statics(), [fixed.key]);
+    assert!(gateway.remove_static(NOW, &fixed.key));
+    assert!(!gateway.remove_static(NOW, &fixed.key));
+    assert!(gateway.path().forwards.is_empty());
+}
+
+#[test]
+fn any_port_is_one_that_the_rules_allow() {
+    let rule = "action = 'deny'\nexternal-ports = ['1024-4999', '5001-49999', '50001-65535']";
+    let rules = vec![toml::from_str(rule).unwrap()];
+    let mut gateway = gateway(Policy::OwnClient);
+    gateway.set_policy(crate::policy::Policy { mode: Policy::OwnClient, rules });
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+    let denied = with(&ADD, &[("NewExternalPort", "6000")]);
+    assert_eq!(call(&mut gateway, HOST_A, "AddPortMapping", &denied), Err(606));
+    let other = with(&ADD, &[("NewInternalClient", "192.168.1.11")]);
+    let given = call(&mut gateway, HOST_B, "AddAnyPortMapping", &other);
+    assert_eq!(value(&given, "NewReservedPort"), "50000");
+    assert_eq!(call(&mut gateway, HOST_B, "AddAnyPortMapping", &other).map(|_| ()), Err(728));
+}
+
+#[test]
+fn a_rule_lets_one_host_see_and_delete_the_mappings_of_others() {
+    let rule = "action = 'allow'\nrequesters = ['192.168.1.10']\nclients = ['192.168.1.0/24']";
+    let mut gateway = gateway_of_two(Policy::OwnClient);
+    let rules = vec![toml::from_str(rule).unwrap()];
+    gateway.set_policy(crate::policy::Policy { mode: Policy::OwnClient, rules });
+    let entry = |gateway: &mut Gateway<FakePath>, peer, index| {
+        call(gateway, peer, "GetGenericPortMappingEntry", &[("NewPortMappingIndex", index)])
+    };
+    assert_eq!(value(&entry(&mut gateway, HOST_A, "1"), "NewExternalPort"), "5001");
+    assert_eq!(entry(&mut gateway, HOST_B, "1"), Err(713));
+    assert_eq!(call(&mut gateway, HOST_B, "DeletePortMapping", &key("5000")), Err(606));
+    assert_eq!(call(&mut gateway, HOST_A, "DeletePortMapping", &key("5001")), Ok(vec![]));
+}

@@ -89,7 +89,7 @@ fn ssdp_all_is_answered_for_everything() -> Result<()> {
         assert!(answered.contains(*target), "{target}: {answered:?}");
     }
     let uuids = answered.iter().filter(|target| target.starts_with("uuid:")).count();
-    assert_eq!(uuids, 3, "root device and two embedded ones: {answered:?}");
+    assert_eq!(uuids, 6, "of each tree the root device and two embedded ones: {answered:?}");
     daemon.stop()?;
     lab.finish()
 }

@@ -122,7 +122,7 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
-        self.keeper.retry(now, &mut gateway, false);
+        self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))

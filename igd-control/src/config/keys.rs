@@ -266,7 +266,7 @@ pub const KEYS: &[Key] = &[
         "state-dir",
         "\"/var/lib/igd-control\"",
         "Directory in which port mappings are kept across reboots, with their descriptions. It is made \
-         when it is not there. Empty: nothing is kept, and a new daemon finds only what is pinned.",
+         when it is not there. Empty (or --no-state): nothing is kept, and a new daemon finds only what is pinned.",
     ),
     key(
         "daemon",

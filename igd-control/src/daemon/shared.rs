@@ -152,7 +152,7 @@ impl<P: PacketPath> Shared<P> {
         gateway.refresh(now);
         gateway.expire(now);
         self.note_errand(&mut gateway);
-        self.keeper.retry(now, &mut gateway, false);
+        self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
         self.publish(now, &mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);

@@ -34,7 +34,7 @@ use crate::{
 };
 use nat_common::Counter;
 use serde::{Deserialize, Serialize};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// What the daemon tells of itself.
 #[derive(Clone, Debug, Serialize)]
@@ -54,7 +54,9 @@ pub struct Status {
     /// UUID of the UPnP root device.
     pub uuid: String,
     /// Where description and control are served.
-    pub http: Vec<SocketAddrV4>,
+    pub http: Vec<SocketAddr>,
+    /// Subscriptions to events.
+    pub subscriptions: usize,
     /// Port mappings in force.
     pub mappings: usize,
     /// Sessions at the moment.

@@ -1,6 +1,7 @@
 use super::{client::ClientError, *};
 use serde_json::Value;
 use std::{
+    net::SocketAddrV4,
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::PathBuf,
     sync::Arc,
@@ -28,6 +29,7 @@ impl Operator for Fake {
             pool: Vec::new(),
             interfaces: Vec::new(),
             uuid: String::new(),
+            subscriptions: 0,
             http: Vec::new(),
             mappings: 0,
             sessions: SESSIONS.into(),

@@ -55,17 +55,20 @@ impl Identity {
         }
         Self {
             uuid,
-            boot_id: boot_id(SystemTime::now()),
+            boot_id: next_boot_id(None, SystemTime::now()),
             config_ids: Tree::ALL.map(|tree| (tree, description::config_id(tree, &info))),
             documents,
         }
     }
 }
 
-/// Seconds since 1970, as the UPnP Device Architecture 1.1, 1.2.2, proposes; it has 31 bits.
-fn boot_id(now: SystemTime) -> u32 {
+/// The BOOTID after `last`: seconds since 1970, as the UPnP Device Architecture 1.1, 1.2.2, proposes, but
+/// higher than the last whatever the clock says; it has 31 bits.
+pub(super) fn next_boot_id(last: Option<u32>, now: SystemTime) -> u32 {
     let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    (seconds & 0x7fff_ffff) as u32
+    let seconds = (seconds & 0x7fff_ffff) as u32;
+    // The 32nd year after it has run over is no worse than the first.
+    last.map_or(seconds, |last| seconds.max((last + 1) & 0x7fff_ffff))
 }
 
 /// The UUID of the gateway on this machine whose first LAN interface is `interface`: from the
@@ -111,8 +114,13 @@ mod tests {
     }
 
     #[test]
-    fn a_later_start_has_a_higher_boot_id() {
+    fn a_later_boot_id_is_higher_whatever_the_clock_says() {
         let start = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        assert!(boot_id(start + Duration::from_secs(1)) > boot_id(start));
+        let first = next_boot_id(None, start);
+        assert_eq!(first, 1_700_000_000);
+        assert_eq!(next_boot_id(Some(first), start + Duration::from_secs(9)), first + 9);
+        assert_eq!(next_boot_id(Some(first), start), first + 1);
+        assert_eq!(next_boot_id(Some(first), UNIX_EPOCH), first + 1);
+        assert_eq!(next_boot_id(Some(0x7fff_ffff), UNIX_EPOCH), 0);
     }
 }

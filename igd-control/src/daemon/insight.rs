@@ -1,6 +1,6 @@
 //! What an operator is told.
 
-use super::{figures, reload, reload::InForce, shared::Shared};
+use super::{figures, lan::Places, reload, reload::InForce, shared::Shared};
 use crate::{
     config::StaticMapping,
     control::{Operator, Reloaded, StaticKey, Status},
@@ -10,7 +10,7 @@ use crate::{
     policy::{Explanation, Question},
 };
 use nat_common::{BootTime, Counter};
-use std::{net::SocketAddrV4, sync::Arc};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// The daemon, as its operator may look at it.
@@ -19,7 +19,7 @@ pub(super) struct Insight {
     pub(super) inspector: Inspector,
     pub(super) started: BootTime,
     pub(super) uuid: Uuid,
-    pub(super) http: Vec<SocketAddrV4>,
+    pub(super) http: Places,
     pub(super) max_sessions: u32,
     pub(super) in_force: InForce,
 }
@@ -43,7 +43,8 @@ impl Operator for Insight {
             external_address: self.inspector.external_address(),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),
-            http: self.http.clone(),
+            http: self.http.now(),
+            subscriptions: self.shared.events().subscriptions(),
             mappings: self.shared.mappings().len(),
             sessions,
             max_sessions: self.max_sessions,

@@ -63,7 +63,7 @@ async fn until_signal(config: Config, source: ConfigSource) -> anyhow::Result<()
     let control = ControlSocket::bind(&config.daemon.control_socket)?;
     let metrics = metrics_socket(&config)?;
     let identity = Identity::new(&config);
-    let lan = Lan::open(&config, &identity)?;
+    let lan = Lan::open(&config, &identity).await?;
     let data_path = tokio::select! {
         data_path = DataPath::start(data_path_config(&config)) => data_path?,
         name = signals.received() => {
@@ -156,19 +156,23 @@ fn start(
         inspector: data_path.inspector(),
         started: datapath::now(),
         uuid: identity.uuid,
-        http: lan.listeners.iter().map(http::Listener::local).collect(),
+        http: lan.places(),
         max_sessions: data_path.inspector().max_sessions(),
         in_force: InForce::new(config.clone(), source),
     };
     let insight = Arc::new(insight);
-    let places: Vec<_> = insight.http.iter().map(|place| format!("http://{place}")).collect();
+    let places = lan.places().now();
+    let places: Vec<_> = places.iter().map(|place| format!("http://{place}")).collect();
 
     let (trigger, shutdown) = shutdown();
     let mut parts = JoinSet::new();
-    parts.spawn(http::serve(lan.listeners, Arc::clone(&shared), shutdown.clone()));
-    for responder in lan.responders {
-        parts.spawn(responder.serve(shutdown.clone()));
-    }
+    let (server, stop) = (http::Server::new(Arc::clone(&shared)), shutdown.clone());
+    let subscribers = Arc::clone(&shared);
+    parts.spawn(async move {
+        lan.serve(server, |gone| subscribers.events().forget(gone), stop).await;
+    });
+    let (publisher, stop) = (Arc::clone(&shared), shutdown.clone());
+    parts.spawn(async move { publisher.events().run(stop).await });
     let (mut stop, operator) = (shutdown.clone(), Arc::clone(&insight));
     parts.spawn(async move {
         tokio::select! {
@@ -187,7 +191,8 @@ fn start(
     }
     let (feeder, stop) = (Arc::clone(&shared), shutdown.clone());
     parts.spawn(async move { feeder.feed_store(stop).await });
-    parts.spawn(async move { shared.expire(shutdown).await });
+    let network = data_path.changes();
+    parts.spawn(async move { shared.expire(network, shutdown).await });
 
     let interfaces = &config.interfaces;
     let status = format!(

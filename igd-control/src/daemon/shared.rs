@@ -2,12 +2,14 @@
 
 use super::{identity::Identity, keeper::Keeper, wan::WanSource};
 use crate::{
+    gena::{Hub, Subscriber, Values},
     http::{Place, Site},
     igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
     mapping::{PacketPath, PortMapping},
     metrics::{self, Limit},
     policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
+    wire::gena::{EventError, Granted, SubscribeRequest},
 };
 use hyper::body::Bytes;
 use nat_common::BootTime;
@@ -16,7 +18,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::Notify, time::sleep};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use uuid::Uuid;
 
 /// Longest sleep of the expiry. Timers stand still while the machine is suspended, leases do not.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
@@ -31,6 +37,8 @@ pub(super) struct Shared<P: PacketPath> {
     documents: HashMap<&'static str, Bytes>,
     keeper: Keeper,
     rate: Mutex<RequestRate>,
+    /// Who is told of changes.
+    events: Hub<ServiceKind>,
 }
 
 impl<P: PacketPath> Shared<P> {
@@ -48,6 +56,7 @@ impl<P: PacketPath> Shared<P> {
             documents: identity.documents.clone(),
             keeper: Keeper::none(),
             rate: Mutex::default(),
+            events: Hub::new(clock),
         }
     }
 
@@ -72,6 +81,7 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         let result = change(now, &mut gateway);
         self.keeper.keep(&mut gateway);
+        self.publish(now, &mut gateway);
         drop(gateway);
         self.changed.notify_one();
         result
@@ -85,6 +95,11 @@ impl<P: PacketPath> Shared<P> {
                 () = self.keeper.wanted() => self.keeper.begin(&mut self.lock()),
             }
         }
+    }
+
+    /// Who is told of changes.
+    pub(super) fn events(&self) -> &Hub<ServiceKind> {
+        &self.events
     }
 
     /// Port mappings in force.
@@ -105,13 +120,16 @@ impl<P: PacketPath> Shared<P> {
 
     /// Takes mappings away as their leases end, until `shutdown`. The packet path lets nothing in
     /// after a lease's end even when this is late.
-    pub(super) async fn expire(&self, mut shutdown: Shutdown) {
+    ///
+    /// `network` tells when addresses or links have changed, which subscribers are then told, too.
+    pub(super) async fn expire(&self, mut network: watch::Receiver<()>, mut shutdown: Shutdown) {
         loop {
             let until_next = self.expire_once();
             tokio::select! {
                 () = shutdown.wait() => return,
                 () = sleep(until_next.min(LONGEST_SLEEP)) => {}
                 () = self.changed.notified() => {}
+                Ok(()) = network.changed() => {}
             }
         }
     }
@@ -124,8 +142,22 @@ impl<P: PacketPath> Shared<P> {
         gateway.expire(now);
         self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
+        self.publish(now, &mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
+    }
+
+    /// Tells subscribers what has changed.
+    fn publish(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        self.events.publish(ServiceKind::ALL, |service| self.evented(now, gateway, service));
+    }
+
+    /// What subscribers of a service know.
+    fn evented(&self, now: BootTime, gateway: &mut Gateway<P>, service: ServiceKind) -> Values {
+        if matches!(service, ServiceKind::WanCommonInterfaceConfig(_)) {
+            gateway.set_link(self.wan.link());
+        }
+        gateway.evented(now, service)
     }
 
     /// Never held across an await: calls on the gateway do not wait for anything.
@@ -165,11 +197,36 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
             }
             let response = gateway.carry_out(now, &invocation);
             self.keeper.keep(&mut gateway);
+            self.publish(now, &mut gateway);
             response
         };
         self.changed.notify_one();
         self.keeper.settle().await;
         response
+    }
+
+    fn subscribe(
+        &self,
+        service: ServiceKind,
+        who: Subscriber,
+        request: SubscribeRequest,
+    ) -> Result<Granted, EventError> {
+        let now = (self.clock)();
+        // Held meanwhile, so that no change comes between the first event and the subscription.
+        let mut gateway = self.lock();
+        gateway.refresh(now);
+        gateway.expire(now);
+        let values = || self.evented(now, &mut gateway, service);
+        self.events.subscribe(service, who, request, values)
+    }
+
+    fn unsubscribe(
+        &self,
+        service: ServiceKind,
+        who: &Subscriber,
+        sid: Uuid,
+    ) -> Result<(), EventError> {
+        self.events.unsubscribe(service, who, sid)
     }
 }
 

@@ -115,7 +115,9 @@ impl Filters {
             let options = NlOptions { priority: PRIORITY, handle: HANDLE, classid: None };
             let options = TcAttachOptions::Netlink(options);
             let id = program.attach_with_options(interface, which.direction(), options)?;
-            self.made.push(place);
+            if !self.made.contains(&place) {
+                self.made.push(place);
+            }
             id
         };
         // Let go of, not detached: this does it.
@@ -136,6 +138,7 @@ impl Filters {
     /// Leaves all of them in place for ever.
     pub fn keep(&mut self) {
         self.made.clear();
+        self.found.clear();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Keeping the maps true to the kernel: interfaces, addresses and next hops; the XDP program's log
 //! records.
 
+use super::attached::Attached;
 use super::network::{Announcements, Network};
 use super::pool::Pool;
 use super::watch::{Change, Watcher};
@@ -11,7 +12,7 @@ use aya_log::EbpfLogger;
 use futures_util::StreamExt as _;
 use nat_common::session::Side;
 use nat_common::{BootTime, NetAddr};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Notify;
@@ -65,6 +66,7 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
     if changed {
         shared.voided.notify_one();
     }
+    shared.refreshed.send_replace(());
     Ok(())
 }
 
@@ -73,10 +75,12 @@ pub(super) fn list(addresses: &[NetAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Follows the kernel's announcements for ever. `routes_changed` is told of new ways.
+/// Follows the kernel's announcements for ever. `routes_changed` is told of new ways. An interface that
+/// comes back gets its programs at once: until then the kernel alone decides what leaves by it.
 pub(super) async fn follow(
     shared: Arc<Shared>,
     network: Arc<Network>,
+    attached: Weak<Mutex<Attached>>,
     mut news: Announcements,
     routes_changed: Arc<Notify>,
 ) {
@@ -85,24 +89,32 @@ pub(super) async fn follow(
         Ok(neighbours) => Watcher::knowing(&neighbours),
         Err(_) => Watcher::default(),
     };
+    let comes = |message: &_| network.announced(message).is_some_and(|index| !shared.knows(index));
     while let Some(message) = news.next().await {
         let mut change = watcher.judge(&message);
         if change == Change::None {
             continue;
         }
+        let mut urgent = comes(&message);
         let pause = tokio::time::sleep(COALESCE);
         tokio::pin!(pause);
-        loop {
+        while !urgent {
             tokio::select! {
                 () = &mut pause => break,
                 message = news.next() => match message {
-                    Some(message) => change = change.max(watcher.judge(&message)),
+                    Some(message) => {
+                        change = change.max(watcher.judge(&message));
+                        urgent = comes(&message);
+                    }
                     None => break,
                 },
             }
         }
         let result = match change {
-            Change::Interfaces => refresh(&shared, &network).await,
+            Change::Interfaces => match refresh(&shared, &network).await {
+                Ok(()) => attach(&shared, &attached),
+                Err(error) => Err(error),
+            },
             _ => shared.maps.change_settings(|settings| {
                 settings.route_generation = next_generation(settings.route_generation);
             }),
@@ -115,6 +127,14 @@ pub(super) async fn follow(
         }
     }
     tracing::error!("the kernel's announcements have ended: next hops are not followed any more");
+}
+
+/// Attaches what interfaces that have come back lack.
+fn attach(shared: &Shared, attached: &Weak<Mutex<Attached>>) -> Result<()> {
+    // Without it the daemon is about to end.
+    let Some(attached) = attached.upgrade() else { return Ok(()) };
+    let interfaces = shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    attached.lock().unwrap_or_else(PoisonError::into_inner).follow(&interfaces)
 }
 
 /// Has the XDP program's log records join the daemon's.

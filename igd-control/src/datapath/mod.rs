@@ -5,6 +5,7 @@
 //! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
 //! the registration of the log's descriptor.
 
+mod attached;
 mod batch;
 mod classifiers;
 mod clients;
@@ -44,8 +45,7 @@ pub use unload::unload;
 pub use view::{ClientView, LinkView, SessionView};
 
 use anyhow::{Context as _, Result, bail};
-use aya::Ebpf;
-use classifiers::{Classifier, Filters};
+use attached::Attached;
 use mapping_log::MappingLog;
 use nat_common::NetAddr;
 use nat_common::session::Side;
@@ -57,6 +57,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
+use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
 
 /// How XDP programs are attached.
@@ -107,6 +108,8 @@ struct Shared {
     voided: Notify,
     /// How many sessions the last sweep has left.
     sessions_swept: AtomicU64,
+    /// Told when interfaces and addresses were read anew.
+    refreshed: latest::Sender<()>,
 }
 
 impl Shared {
@@ -142,6 +145,12 @@ impl Shared {
         devices.iter().find(|device| device.index == index).map(|device| device.program)
     }
 
+    /// Whether this is one of the interfaces as they were when last looked at.
+    fn knows(&self, index: u32) -> bool {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        interfaces.iter().flatten().any(|interface| interface.index == index)
+    }
+
     fn links(&self) -> Vec<LinkView> {
         let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
         let view = |interface: &Interface| LinkView {
@@ -159,12 +168,9 @@ impl Shared {
 
 /// The running data path. Dropped, it detaches what is not pinned.
 pub struct DataPath {
-    // The order matters: first nothing follows or forwards any more, then the programs go, those of
-    // the filters last, the guard among them.
+    // The order matters: first nothing follows any more, then the programs go.
     _tasks: Tasks,
-    _forwarding: sysctl::Forwarding,
-    _ebpf: Arc<Mutex<Ebpf>>,
-    _filters: Filters,
+    _attached: Arc<Mutex<Attached>>,
     shared: Arc<Shared>,
     adopted: bool,
 }
@@ -199,8 +205,6 @@ impl DataPath {
                 bail!("there is no interface {name}");
             }
         }
-        let devices = devices::devices(&interfaces);
-
         if let Some(pin_dir) = &config.pin_dir
             && let Some(other) = pins::other_wan(pin_dir, &config.wan)
         {
@@ -209,7 +213,6 @@ impl DataPath {
                 pin_dir.display()
             );
         }
-        let mut filters = Filters::default();
         let size = program::Size {
             sessions: config.max_sessions,
             addresses: u32::try_from(config.pool.len())?.max(1),
@@ -247,49 +250,32 @@ impl DataPath {
             mapping_log,
             voided: Notify::new(),
             sessions_swept: AtomicU64::new(0),
+            refreshed: latest::Sender::new(()),
         });
         follow::refresh(&shared, &network).await?;
 
-        let mut attacher = program::Attacher {
-            ebpf: &mut ebpf,
-            filters: &mut filters,
-            pin_dir: config.pin_dir.as_deref(),
-            mode: config.xdp_mode,
-        };
-        attacher.verify(&devices)?;
-        // The guard first, forwarding last: at no moment does the kernel forward past the NAT.
-        attacher.classifier(&config.wan, Classifier::Guard)?;
-        // Of a VLAN, what XDP hands over comes in by the device.
-        let names_of_devices = devices.iter().map(|device| device.name.as_str());
-        let mut served: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
-        served
-            .extend(names_of_devices.filter(|device| names.iter().all(|(name, _)| name != device)));
-        for name in &served {
-            attacher.classifier(name, Classifier::Neighbour)?;
+        if !classifiers::has_links() {
+            tracing::info!(
+                "this kernel has no links for tc programs, which come with Linux 6.6: they attach as \
+                 filters, which stay when a daemon without pins is killed"
+            );
         }
-        for device in &devices {
-            attacher.xdp(device)?;
-        }
-        attacher.drop_others(&served)?;
-        let mut forwarding = sysctl::Forwarding::default();
-        for (name, _) in &names {
-            forwarding.enable(name, filters.found_on(name))?;
-        }
-        if config.pin_dir.is_some() {
-            forwarding.keep();
-            filters.keep();
-        }
-        follow::refresh(&shared, &network).await.context("after attaching")?;
-        filters.take_over();
-
         let notes = fragments::notes(&mut ebpf)?;
-        let ebpf = Arc::new(Mutex::new(ebpf));
-        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, Arc::downgrade(&ebpf))?);
+        let mut attached = Attached::new(ebpf, config.pin_dir, config.xdp_mode);
+        attached.attach(&interfaces)?;
+        attached.drop_others()?;
+        follow::refresh(&shared, &network).await.context("after attaching")?;
+        attached.take_over();
+
+        let program = Arc::downgrade(attached.ebpf());
+        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, program)?);
+        let attached = Arc::new(Mutex::new(attached));
         let network = Arc::new(network);
         let routes_changed = Arc::new(Notify::new());
         tasks.0.push(tokio::spawn(follow::follow(
             Arc::clone(&shared),
             Arc::clone(&network),
+            Arc::downgrade(&attached),
             announcements,
             Arc::clone(&routes_changed),
         )));
@@ -302,14 +288,7 @@ impl DataPath {
         if adopted {
             tracing::info!("took over the sessions and mappings of a former daemon");
         }
-        Ok(Self {
-            _tasks: tasks,
-            _forwarding: forwarding,
-            _ebpf: ebpf,
-            _filters: filters,
-            shared,
-            adopted: adopted_ports,
-        })
+        Ok(Self { _tasks: tasks, _attached: attached, shared, adopted: adopted_ports })
     }
 
     /// Whether the port table is a former daemon's, with its forwards.
@@ -320,6 +299,11 @@ impl DataPath {
     /// For the mapping table. To be called once: there is one writer of forwards.
     pub fn forwards(&self) -> Forwards {
         Forwards::new(Arc::clone(&self.shared))
+    }
+
+    /// Hears when interfaces or addresses may be others, after the packet path has taken note.
+    pub fn changes(&self) -> latest::Receiver<()> {
+        self.shared.refreshed.subscribe()
     }
 
     /// For the operator.

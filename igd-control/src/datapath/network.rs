@@ -14,7 +14,7 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::packet_core::NetlinkMessage;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
@@ -205,6 +205,19 @@ impl Network {
         }
         let by_name = |name: &String| found.values().find(|found| found.name == *name).cloned();
         Ok(self.names.iter().map(|(name, _)| by_name(name)).collect())
+    }
+
+    /// The index of the interface that an announcement tells of, if it has one of the names.
+    pub fn announced(&self, message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<u32> {
+        let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) = &message.payload
+        else {
+            return None;
+        };
+        let is_named = link.attributes.iter().any(|attribute| match attribute {
+            LinkAttribute::IfName(name) => self.names.iter().any(|(wanted, _)| wanted == name),
+            _ => false,
+        });
+        is_named.then_some(link.header.index)
     }
 
     /// The gateways of all IPv4 routes, of every table.

@@ -125,10 +125,26 @@ pub(super) fn other_wan(pin_dir: &Path, wan: &str) -> Option<String> {
     guarded.find(|name| *name != pin_name(wan) && exists(name))
 }
 
-/// The names of the pinned links that none of these interfaces has.
-pub(super) fn links_of_others(pin_dir: &Path, interfaces: &[&str]) -> Vec<String> {
+/// Removes the pinned links that none of these interfaces has, which detaches them.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(super) fn drop_links_of_others(pin_dir: &Path, interfaces: &[&str]) -> Result<()> {
     let ours = |name: &String| interfaces.iter().any(|interface| is_link_of(name, interface));
-    links(pin_dir).into_iter().filter(|name| !ours(name)).collect()
+    for name in links(pin_dir).into_iter().filter(|name| !ours(name)) {
+        let pin = pin_dir.join(layout_name()).join(&name);
+        fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
+        tracing::info!(pin = name, "detached from an interface that is served no longer");
+    }
+    Ok(())
+}
+
+/// Removes the pinned links of an interface that is another one now.
+pub(super) fn remove_links_of(pin_dir: &Path, interface: &str) {
+    for name in links(pin_dir).into_iter().filter(|name| is_link_of(name, interface)) {
+        // What stays is dead, and replaced.
+        let _ = fs::remove_file(pin_dir.join(layout_name()).join(name));
+    }
 }
 
 /// Whether a pin of this name is a link of an interface.

@@ -17,6 +17,7 @@ use nat_common::maps::{
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -186,6 +187,8 @@ pub struct Attacher<'a> {
     pub ebpf: &'a mut Ebpf,
     /// What hangs on filters.
     pub filters: &'a mut Filters,
+    /// XDP links that are not pinned, by the name of their device.
+    pub links: &'a mut HashMap<String, FdLink>,
     /// Where links are pinned.
     pub pin_dir: Option<&'a Path>,
     /// How XDP programs are attached.
@@ -193,8 +196,8 @@ pub struct Attacher<'a> {
 }
 
 impl Attacher<'_> {
-    /// Loads all programs into the kernel, so that a verifier's refusal comes before anything is
-    /// attached.
+    /// Loads all programs into the kernel that are not there yet, so that a verifier's refusal comes
+    /// before anything is attached.
     ///
     /// # Errors
     /// The verifier's last words; all of them are in the log at level debug.
@@ -214,24 +217,22 @@ impl Attacher<'_> {
         }
         for name in [PROGRAM_NEIGHBOUR, PROGRAM_GUARD] {
             let program: &mut SchedClassifier = program(self.ebpf, name)?;
-            program.load().map_err(|error| refused(name, error))?;
-        }
-        if !classifiers::has_links() {
-            tracing::info!(
-                "this kernel has no links for tc programs, which come with Linux 6.6: they attach as \
-                 filters, which stay when a daemon without pins is killed"
-            );
+            if program.fd().is_err() {
+                program.load().map_err(|error| refused(name, error))?;
+            }
         }
         Ok(())
     }
 
     fn load_xdp(&mut self, name: &'static str) -> Result<&mut Xdp> {
         let program: &mut Xdp = program(self.ebpf, name)?;
-        program.load().map_err(|error| refused(name, error))?;
+        if program.fd().is_err() {
+            program.load().map_err(|error| refused(name, error))?;
+        }
         Ok(program)
     }
 
-    /// Attaches the NAT to a device.
+    /// Attaches the NAT to a device, or replaces the program that is there.
     ///
     /// # Errors
     /// When the kernel refuses, usually because another XDP program is attached.
@@ -240,11 +241,16 @@ impl Attacher<'_> {
         let pin = self.pin(&format!("xdp-{interface}"));
         let mode = self.mode;
         let program: &mut Xdp = program(self.ebpf, name)?;
-        if let Some(link) = adopt::<XdpLink>(pin.as_deref()) {
+        let held = self.links.remove(interface).and_then(|link| XdpLink::try_from(link).ok());
+        if let Some(link) = adopt::<XdpLink>(pin.as_deref()).or(held) {
             match program.attach_to_link(link) {
                 Ok(id) => {
-                    let link = program.take_link(id)?;
-                    return keep(link.try_into().ok(), None);
+                    let link = program.take_link(id)?.try_into().ok();
+                    if pin.is_none() {
+                        self.links.extend(link.map(|link| (interface.clone(), link)));
+                        return Ok(());
+                    }
+                    return keep(link, None);
                 }
                 Err(error) => forget(pin.as_deref(), &error),
             }
@@ -268,10 +274,11 @@ impl Attacher<'_> {
         let id = id.with_context(|| {
             format!("cannot attach to {interface} (is another XDP program there? `ip link show`)")
         })?;
+        let link: Option<FdLink> = program.take_link(id)?.try_into().ok();
         if pin.is_some() {
-            let link = program.take_link(id)?;
-            keep(link.try_into().ok(), pin.as_deref())?;
+            return keep(link, pin.as_deref());
         }
+        self.links.extend(link.map(|link| (interface.clone(), link)));
         Ok(())
     }
 
@@ -282,20 +289,6 @@ impl Attacher<'_> {
     pub fn classifier(&mut self, interface: &str, which: Classifier) -> Result<()> {
         let pin = self.pin(&format!("{}-{interface}", which.name()));
         classifiers::attach(self.ebpf, self.filters, interface, which, pin.as_deref())
-    }
-
-    /// Detaches what a former daemon has attached to other interfaces than these.
-    ///
-    /// # Errors
-    /// When a pin cannot be removed.
-    pub fn drop_others(&self, interfaces: &[&str]) -> Result<()> {
-        let Some(pin_dir) = self.pin_dir else { return Ok(()) };
-        for name in pins::links_of_others(pin_dir, interfaces) {
-            let pin = pin_dir.join(layout_name()).join(&name);
-            fs::remove_file(&pin).with_context(|| format!("cannot remove {}", pin.display()))?;
-            tracing::info!(pin = name, "detached from an interface that is served no longer");
-        }
-        Ok(())
     }
 
     fn pin(&self, name: &str) -> Option<PathBuf> {

@@ -1,8 +1,8 @@
-//! Device description and control over HTTP, on the LAN only.
+//! Device descriptions, control and subscriptions over HTTP, on the LAN only.
 //!
 //! Each listener is bound to one LAN interface and to that interface's own address, so neither a
-//! route nor a weak-host kernel brings a request from elsewhere to it. What a request gets is decided
-//! in `route`, which knows no sockets.
+//! route nor a weak-host kernel brings a request from elsewhere to it; and it hears only hosts of that
+//! address's own network. What a request gets is decided in `route`, which knows no sockets.
 
 mod admission;
 mod host;
@@ -10,18 +10,12 @@ mod route;
 
 pub use route::{Place, Site};
 
-use crate::shutdown::Shutdown;
-use admission::Admission;
+use crate::metrics::{self, Limit};
+use crate::{lan::LanAddress, shutdown::Shutdown};
+use admission::{Admission, Admitted};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{
-    convert::Infallible,
-    io,
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, io, net::IpAddr, pin::pin, sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -50,9 +44,9 @@ pub mod limits {
     pub const UNACKNOWLEDGED_TIME: Duration = Duration::from_secs(20);
     /// Age at which a connection is closed after the request in hand.
     pub const CONNECTION_TIME: Duration = Duration::from_secs(300);
-    /// Connections in all; more are closed at once.
+    /// Connections in all; for one more, one of the client that has most is closed.
     pub const CONNECTIONS: usize = 256;
-    /// Connections of one client; more are closed at once.
+    /// Connections of one client; for one more, the one that has been silent for longest is closed.
     pub const CONNECTIONS_PER_CLIENT: usize = 32;
 }
 
@@ -63,88 +57,101 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a connection that is told to end may take to write what it has begun.
 const CLOSING_TIME: Duration = Duration::from_millis(500);
 
-/// A bound listener of one LAN interface.
+/// A bound listener of one address of a LAN interface.
 #[derive(Debug)]
 pub struct Listener {
     listener: TcpListener,
-    local: SocketAddrV4,
+    at: LanAddress,
+    port: u16,
 }
 
 impl Listener {
-    /// Listens at `address`, on `interface` only; port 0 takes any. Must run inside tokio.
+    /// Listens at `address`, on its interface only; port 0 takes any. Must run inside tokio.
     ///
     /// # Errors
     /// The address or the port cannot be had.
-    pub fn bind(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Self> {
+    pub fn bind(address: &LanAddress, port: u16) -> io::Result<Self> {
         use socket2::{Domain, Protocol, Socket, Type};
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        let ip = address.ip();
+        let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+        let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
-        socket.bind_device(Some(interface.as_bytes()))?;
-        socket.bind(&SocketAddrV4::new(address, port).into())?;
+        if ip.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.bind_device(Some(address.interface.as_bytes()))?;
+        socket.bind(&address.at(port).into())?;
         socket.set_tcp_user_timeout(Some(limits::UNACKNOWLEDGED_TIME))?;
         socket.set_nonblocking(true)?;
         socket.listen(BACKLOG)?;
         let listener = TcpListener::from_std(socket.into())?;
-        let SocketAddr::V4(local) = listener.local_addr()? else {
-            return Err(io::ErrorKind::AddrNotAvailable.into());
-        };
-        Ok(Self { listener, local })
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener, at: address.clone(), port })
     }
 
-    /// Where it listens, with the port that was taken.
-    pub fn local(&self) -> SocketAddrV4 {
-        self.local
+    /// The address at which it listens.
+    pub fn address(&self) -> &LanAddress {
+        &self.at
+    }
+
+    /// The port, also when any was asked for.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 }
 
-/// Serves `site` at `listeners` until `shutdown`.
-pub async fn serve<S: Site>(listeners: Vec<Listener>, site: Arc<S>, mut shutdown: Shutdown) {
-    let admission = Admission::new(limits::CONNECTIONS, limits::CONNECTIONS_PER_CLIENT);
-    let mut tasks = JoinSet::new();
-    for listener in listeners {
-        let (site, admission) = (Arc::clone(&site), admission.clone());
-        tasks.spawn(accept(listener, site, admission, shutdown.clone()));
-    }
-    // Also without any listener: a LAN that has no address yet.
-    shutdown.wait().await;
-    while tasks.join_next().await.is_some() {}
-}
-
-async fn accept<S: Site>(
-    Listener { listener, local }: Listener,
+/// Serves a site at listeners that come and go. The limits hold for all of them together.
+#[derive(Debug)]
+pub struct Server<S> {
     site: Arc<S>,
     admission: Admission,
-    shutdown: Shutdown,
-) {
-    let mut connections = JoinSet::new();
-    let mut stop = shutdown.clone();
-    loop {
-        while connections.try_join_next().is_some() {}
-        let accepted = tokio::select! {
-            () = stop.wait() => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, SocketAddr::V4(peer))) => match admission.admit(*peer.ip()) {
+}
+
+impl<S: Site> Server<S> {
+    /// One that serves `site`.
+    pub fn new(site: Arc<S>) -> Self {
+        Self {
+            site,
+            admission: Admission::new(limits::CONNECTIONS, limits::CONNECTIONS_PER_CLIENT),
+        }
+    }
+
+    /// Serves at `listener` until `shutdown`.
+    pub async fn serve(&self, Listener { listener, at, .. }: Listener, shutdown: Shutdown) {
+        let mut connections = JoinSet::new();
+        let mut stop = shutdown.clone();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let accepted = tokio::select! {
+                () = stop.wait() => break,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok((stream, peer)) => (stream, peer.ip()),
+                Err(error) => {
+                    tracing::debug!(%at, "accept: {error}");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            if !at.subnet.reaches(peer) {
+                tracing::debug!(%peer, %at, "connection closed: not a host of this network");
+                continue;
+            }
+            match self.admission.admit(peer) {
                 Ok(admitted) => {
-                    let (site, stop) = (Arc::clone(&site), shutdown.clone());
+                    let (site, stop) = (Arc::clone(&self.site), shutdown.clone());
+                    let ends = Ends { at: at.clone(), peer };
                     connections.spawn(async move {
-                        let ends = Ends { local, peer: *peer.ip() };
-                        serve_connection(prepared(stream), ends, site, stop).await;
-                        drop(admitted);
+                        serve_connection(prepared(stream), ends, site, &admitted, stop).await;
                     });
                 }
                 Err(refused) => tracing::debug!(%peer, "connection closed: {refused}"),
-            },
-            Ok((_, SocketAddr::V6(_))) => {}
-            Err(error) => {
-                tracing::debug!(%local, "accept: {error}");
-                sleep(ACCEPT_PAUSE).await;
             }
         }
+        drop(listener);
+        while connections.join_next().await.is_some() {}
     }
-    drop(listener);
-    while connections.join_next().await.is_some() {}
 }
 
 /// Answers are small: none should wait for more to go out with.
@@ -156,23 +163,28 @@ fn prepared(stream: TcpStream) -> TcpStream {
 }
 
 /// The two ends of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Ends {
-    local: SocketAddrV4,
-    peer: Ipv4Addr,
+    /// Our own.
+    at: LanAddress,
+    /// The client's.
+    peer: IpAddr,
 }
 
 async fn serve_connection<S: Site>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    Ends { local, peer }: Ends,
+    ends: Ends,
     site: Arc<S>,
+    admitted: &Admitted,
     mut shutdown: Shutdown,
 ) {
+    let peer = ends.peer;
     let service = service_fn(|request: Request<Incoming>| {
-        let site = Arc::clone(&site);
+        admitted.touch();
+        let (site, ends) = (Arc::clone(&site), ends.clone());
         async move {
             let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-            let response = route::respond(site.as_ref(), local, peer, request).await;
+            let response = route::respond(site.as_ref(), &ends, request).await;
             tracing::debug!(%peer, %method, path, status = response.status().as_u16(), "request");
             Ok::<_, Infallible>(response)
         }
@@ -192,12 +204,18 @@ async fn serve_connection<S: Site>(
         () = async { tokio::select! {
             () = sleep(limits::CONNECTION_TIME) => {}
             () = shutdown.wait() => {}
+            () = admitted.evicted() => {}
         } } => {
             connection.as_mut().graceful_shutdown();
             timeout(CLOSING_TIME, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = served {
+        if error.is_parse_too_large() {
+            metrics::hit(Limit::HeaderBytes);
+        } else if error.is_timeout() {
+            metrics::hit(Limit::HeaderTime);
+        }
         tracing::debug!(%peer, "connection ended: {error}");
     }
 }

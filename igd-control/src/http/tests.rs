@@ -1,17 +1,22 @@
 use super::{admission::Refused, *};
 use crate::{
+    gena::Subscriber,
+    lan::lan_address,
+    wire::gena::{EventError, Granted, SubscribeRequest},
+};
+use crate::{
     igd::{ControlRequest, ControlResponse, ReplyBody, ServiceKind, Tree},
     shutdown::{Trigger, shutdown},
 };
 use hyper::body::Bytes;
-use std::sync::Mutex;
+use std::{net::Ipv4Addr, sync::Mutex};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
     task::JoinHandle,
     time::Instant,
 };
+use uuid::Uuid;
 
-const LOCAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 5000);
 const PEER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const SERVICE: ServiceKind = ServiceKind::WanIpConnection(Tree::Igd2);
 
@@ -35,6 +40,36 @@ impl Site for FakeSite {
         self.0.lock().unwrap().push((action, request.body.to_vec()));
         ControlResponse { status: 200, body: ReplyBody::Whole(b"<done/>".to_vec()) }
     }
+
+    fn subscribe(
+        &self,
+        service: ServiceKind,
+        who: Subscriber,
+        request: SubscribeRequest,
+    ) -> Result<Granted, EventError> {
+        assert_eq!((service, who), (SERVICE, subscriber()));
+        match request {
+            SubscribeRequest::New { .. } => Ok(Granted { sid: SID, seconds: 1_800 }),
+            SubscribeRequest::Renew { sid: SID, .. } => Ok(Granted { sid: SID, seconds: 1_801 }),
+            SubscribeRequest::Renew { .. } => Err(EventError::BadSid),
+        }
+    }
+
+    fn unsubscribe(
+        &self,
+        service: ServiceKind,
+        who: &Subscriber,
+        sid: Uuid,
+    ) -> Result<(), EventError> {
+        assert_eq!((service, who), (SERVICE, &subscriber()));
+        if sid == SID { Ok(()) } else { Err(EventError::BadSid) }
+    }
+}
+
+const SID: Uuid = Uuid::from_u128(0x0a1b_2c3d_0000_4000_8000_0123_4567_89ab);
+
+fn subscriber() -> Subscriber {
+    Subscriber { at: lan_address("192.0.2.1", 24), peer: PEER.into() }
 }
 
 /// A connection to a [`FakeSite`].
@@ -49,8 +84,12 @@ fn client() -> Client {
     let (stream, server) = duplex(4096);
     let (trigger, shutdown) = shutdown();
     let site = Arc::new(FakeSite::default());
-    let ends = Ends { local: LOCAL, peer: PEER };
-    let served = tokio::spawn(serve_connection(server, ends, Arc::clone(&site), shutdown));
+    let ends = Ends { at: lan_address("192.0.2.1", 24), peer: PEER.into() };
+    let served = tokio::spawn({
+        let site = Arc::clone(&site);
+        let admitted = Admission::new(1, 1).admit(PEER.into()).unwrap();
+        async move { serve_connection(server, ends, site, &admitted, shutdown).await }
+    });
     Client { stream, site, served, trigger }
 }
 
@@ -147,18 +186,112 @@ async fn a_wrong_path_or_method_is_told_apart() {
             "POST /root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\nContent-Length: 0\r\n\r\n",
             "Allow: GET, HEAD\r\n",
         ),
-        ("GET /control HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: POST\r\n"),
-        ("M-POST /control HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: POST\r\n"),
+        ("GET /control HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: POST, M-POST\r\n"),
         ("GET /events HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "Allow: SUBSCRIBE, UNSUBSCRIBE\r\n"),
     ] {
         let answer = exchange(request).await;
         assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains(allowed), "{answer}");
     }
-    assert!(
-        exchange("SUBSCRIBE /events HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n")
-            .await
-            .starts_with("HTTP/1.1 501 ")
-    );
+}
+
+fn events(method: &str, headers: &str) -> String {
+    format!("{method} /events HTTP/1.1\r\nHost: 192.0.2.1\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn a_subscription_is_granted_renewed_and_ended() {
+    let new = "CALLBACK: <http://192.0.2.7:2869/x>\r\nNT: upnp:event\r\nTIMEOUT: Second-1800\r\n";
+    let answer = exchange(events("SUBSCRIBE", new)).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains(&format!("\r\nSid: uuid:{SID}\r\n")), "{answer}");
+    assert!(answer.contains("\r\nTimeout: Second-1800\r\n"), "{answer}");
+    assert!(answer.contains("\r\nContent-Length: 0\r\n"), "{answer}");
+    assert!(answer.contains("\r\nServer: ") && answer.contains("\r\nDate: "), "{answer}");
+    let sid = format!("SID: uuid:{SID}\r\n");
+    let answer = exchange(events("SUBSCRIBE", &sid)).await;
+    assert!(answer.contains("\r\nTimeout: Second-1801\r\n"), "{answer}");
+    assert!(exchange(events("UNSUBSCRIBE", &sid)).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn a_subscription_that_cannot_be_has_its_status() {
+    let (nt, callback) = ("NT: upnp:event\r\n", "CALLBACK: <http://192.0.2.7:2869/x>\r\n");
+    let sid = format!("SID: uuid:{SID}\r\n");
+    let other = format!("SID: uuid:{}\r\n", Uuid::nil());
+    for (method, headers, status) in [
+        ("SUBSCRIBE", String::new(), 412),
+        ("SUBSCRIBE", nt.to_owned(), 412),
+        ("SUBSCRIBE", callback.to_owned(), 412),
+        ("SUBSCRIBE", format!("{sid}{nt}"), 400),
+        ("SUBSCRIBE", other.clone(), 412),
+        ("SUBSCRIBE", format!("{nt}{callback}Origin: http://evil.example\r\n"), 403),
+        ("UNSUBSCRIBE", String::new(), 412),
+        ("UNSUBSCRIBE", other, 412),
+        ("UNSUBSCRIBE", format!("{sid}{callback}"), 400),
+    ] {
+        let answer = exchange(events(method, &headers)).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn the_extension_of_m_post_names_the_action() {
+    let soap = "\"http://schemas.xmlsoap.org/soap/envelope/\"";
+    for (method, headers, status, action) in [
+        ("M-POST", format!("MAN: {soap}; ns=01\r\n01-SOAPAction: a#b\r\n"), 200, Some("a#b")),
+        ("M-POST", format!("Man: {soap} ; Ns=\"9\"\r\n9-SOAPACTION: a#b\r\n"), 200, Some("a#b")),
+        ("POST", format!("MAN: {soap}; ns=01\r\n01-SOAPAction: a#b\r\n"), 200, Some("a#b")),
+        ("M-POST", format!("MAN: {soap}; ns=01\r\nSOAPAction: a#b\r\n"), 200, Some("a#b")),
+        ("POST", String::new(), 200, None),
+        ("M-POST", String::new(), 510, None),
+        ("M-POST", format!("MAN: {soap}\r\n01-SOAPAction: a#b\r\n"), 510, None),
+        ("M-POST", format!("MAN: {soap}; ns=02\r\n01-SOAPAction: a#b\r\n"), 510, None),
+        ("M-POST", "MAN: \"urn:x\"; ns=01\r\n01-SOAPAction: a#b\r\n".into(), 510, None),
+    ] {
+        let Client { mut stream, site, trigger: _trigger, .. } = client();
+        let request = post(&headers, "<do/>").replacen("POST", method, 1);
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{headers}: {answer}");
+        let asked = site.0.lock().unwrap();
+        assert_eq!(asked.first().and_then(|asked| asked.0.as_deref()), action, "{headers}");
+    }
+}
+
+#[tokio::test]
+async fn spaces_case_and_order_of_headers_are_free() {
+    for headers in [
+        "soapaction:\"urn:x#Do\"\r\ncontent-type:text/xml\r\n",
+        "SOAPACTION:    \"urn:x#Do\"   \r\nCONTENT-TYPE:\ttext/xml;charset=\"utf-8\"\r\n",
+        "Content-Type: text/xml;  charset=UTF-8\r\nSoapAction: \"urn:x#Do\"\r\nConnection: Close\r\n",
+        "X-Strange: \r\nSOAPAction: \"urn:x#Do\"\r\n",
+    ] {
+        let answer = exchange(post(headers, "<do/>")).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{headers}: {answer}");
+    }
+    // RFC 9112 5.1: white space before the colon must be refused.
+    let answer = exchange(post("SOAPAction : x\r\n", "<do/>")).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+}
+
+#[tokio::test]
+async fn who_asks_for_the_connections_end_gets_it() {
+    let mut client = client();
+    let request = "GET /root.xml HTTP/1.1\r\nHost: 192.0.2.1\r\nConnection: close\r\n\r\n";
+    client.stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    client.stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.to_lowercase().contains("connection: close\r\n"), "{answer}");
+    let mut client = self::client();
+    let request = "GET /root.xml HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+    for _ in 0..2 {
+        client.stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let length = client.stream.read(&mut answer).await.unwrap();
+        assert!(String::from_utf8_lossy(&answer[..length]).starts_with("HTTP/1.0 200 "));
+    }
 }
 
 #[tokio::test]
@@ -284,15 +417,49 @@ async fn an_idle_connection_ends_with_the_daemon() {
     assert!(start.elapsed() <= CLOSING_TIME);
 }
 
-#[test]
-fn connections_are_limited_in_all_and_by_client() {
-    let admission = Admission::new(3, 2);
-    let other = Ipv4Addr::new(192, 0, 2, 8);
-    let first = admission.admit(PEER).unwrap();
-    let _second = admission.admit(PEER).unwrap();
-    assert_eq!(admission.admit(PEER).unwrap_err(), Refused::ClientFull);
-    let _third = admission.admit(other).unwrap();
-    assert_eq!(admission.admit(other).unwrap_err(), Refused::Full);
-    drop(first);
-    admission.admit(PEER).unwrap();
+fn peer(number: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, number])
+}
+
+/// Whether a connection has to give way.
+async fn gives_way(admitted: &admission::Admitted) -> bool {
+    timeout(Duration::ZERO, admitted.evicted()).await.is_ok()
+}
+
+#[tokio::test]
+async fn of_a_client_with_too_many_connections_the_longest_silent_gives_way() {
+    let admission = Admission::new(10, 2);
+    let first = admission.admit(peer(7)).unwrap();
+    let second = admission.admit(peer(7)).unwrap();
+    first.touch();
+    let third = admission.admit(peer(7)).unwrap();
+    assert!(gives_way(&second).await && !gives_way(&first).await && !gives_way(&third).await);
+    assert_eq!(admission.connections(), 2);
+    drop((first, second, third));
+    assert_eq!(admission.connections(), 0);
+}
+
+#[tokio::test]
+async fn when_all_places_are_taken_the_greediest_client_gives_one() {
+    let admission = Admission::new(4, 3);
+    let greedy = [(); 3].map(|()| admission.admit(peer(7)).unwrap());
+    let _other = admission.admit(peer(8)).unwrap();
+    let newcomer = admission.admit(peer(9)).unwrap();
+    assert!(gives_way(&greedy[0]).await && !gives_way(&greedy[1]).await);
+    assert!(!gives_way(&newcomer).await);
+    // Nobody gives way to one who has as many.
+    let _more = admission.admit(peer(8)).unwrap();
+    assert_eq!(admission.admit(peer(8)).unwrap_err(), Refused);
+    assert_eq!(admission.connections(), 4);
+}
+
+#[tokio::test]
+async fn many_clients_with_a_connection_each_do_not_lock_others_out() {
+    let admission = Admission::new(16, 4);
+    let mut flood: Vec<_> = (10..26).map(|number| admission.admit(peer(number)).unwrap()).collect();
+    let newcomer = admission.admit(peer(7)).unwrap();
+    assert_eq!(admission.connections(), 16);
+    assert!(!gives_way(&newcomer).await);
+    flood.clear();
+    assert_eq!(admission.connections(), 1);
 }

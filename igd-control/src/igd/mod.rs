@@ -9,6 +9,7 @@ mod arguments;
 mod connection;
 pub mod device;
 mod error;
+mod events;
 mod gateway;
 pub mod layer3_forwarding;
 mod message;

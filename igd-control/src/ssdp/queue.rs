@@ -1,11 +1,13 @@
 //! Answers that wait: a search is answered at a random moment, so that the answers of all devices of
 //! a network do not collide (UPnP Device Architecture 1.1, 1.3.3).
 
-use std::{collections::BTreeMap, net::SocketAddrV4, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 use tokio::time::Instant;
 
 /// Searches that may wait at a time. More are dropped; clients repeat them.
 const CAPACITY: usize = 64;
+/// Of these, from one host.
+const CAPACITY_PER_HOST: usize = 16;
 /// A client's MX counts up to this (UPnP Device Architecture 1.1, 1.3.2).
 const LONGEST_MX: Duration = Duration::from_secs(5);
 /// The share of MX that is used, percent: the rest is left for the way there.
@@ -15,7 +17,7 @@ const SHARE: u32 = 60;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Waiting<T> {
     /// Who asked.
-    pub(super) client: SocketAddrV4,
+    pub(super) client: SocketAddr,
     /// What it is answered.
     pub(super) target: T,
 }
@@ -55,7 +57,8 @@ impl<T: PartialEq> Queue<T> {
         if self.waiting.values().any(|waiting| *waiting == search) {
             return Queued::Twice;
         }
-        if self.waiting.len() >= CAPACITY {
+        let of_host = self.waiting.values().filter(|one| one.client.ip() == search.client.ip());
+        if self.waiting.len() >= CAPACITY || of_host.count() >= CAPACITY_PER_HOST {
             return Queued::Full;
         }
         let window = mx.min(LONGEST_MX) * SHARE / 100;

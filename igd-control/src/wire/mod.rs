@@ -2,10 +2,12 @@
 //!
 //! - [`soap`]: the control messages of the UPnP Device Architecture, section 3.
 //! - [`ssdp`]: discovery, section 1.
+//! - [`gena`]: events, section 4.
 //! - [`description`] and [`scpd`]: the documents of section 2.
 //! - [`port_listing`]: WANIPConnection:2's list of port mappings.
 
 pub mod description;
+pub mod gena;
 pub mod port_listing;
 pub mod scpd;
 pub mod soap;

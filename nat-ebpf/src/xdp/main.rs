@@ -6,6 +6,7 @@
 #![feature(asm_experimental_arch)]
 #![allow(missing_docs, reason = "the program macros make functions without documentation")]
 
+mod apart;
 mod fragments;
 mod hand_over;
 mod kernel;

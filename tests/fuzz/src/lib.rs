@@ -10,6 +10,7 @@
 //! entry in `libfuzzer/Cargo.toml`, and at least one seed; the test says which of them is missing.
 
 pub mod config;
+pub mod gena;
 pub mod packet;
 mod reader;
 pub mod soap;
@@ -28,8 +29,9 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 4] = [
+pub const TARGETS: [Target; 5] = [
     Target { name: "config", run: config::run },
+    Target { name: "gena", run: gena::run },
     Target { name: "packet", run: packet::run },
     Target { name: "soap", run: soap::run },
     Target { name: "ssdp", run: ssdp::run },

@@ -2,7 +2,6 @@
 
 use igd_control::igd::Tree;
 use igd_control::wire::ssdp::{SearchRequest, SearchTarget, Sender, announcements};
-use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
 /// UUID of the root device; seeds search for it.
@@ -15,7 +14,8 @@ pub fn run(input: &[u8]) {
     };
     assert!(search.max_wait.is_none_or(|seconds| (1..=5).contains(&seconds)), "{search:?}");
     let sender = Sender {
-        server: SocketAddrV4::new(Ipv4Addr::new(192, 168, 77, 1), 5000),
+        server: "192.168.77.1:5000".to_owned(),
+        scope: igd_control::wire::ssdp::Scope::V4,
         max_age: 1800,
         boot_id: 1,
         config_ids: Tree::ALL.map(|tree| (tree, 1)),

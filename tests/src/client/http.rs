@@ -63,7 +63,11 @@ pub fn get(from: &Namespace, server: SocketAddrV4, path: &str) -> Result<Respons
     exchange(from, server, request.as_bytes())
 }
 
-fn read_response(stream: &mut TcpStream) -> Result<Response> {
+/// Reads one answer from a connection: until its body is whole, or the server closes it.
+///
+/// # Errors
+/// As [`exchange`].
+pub fn read_response(stream: &mut TcpStream) -> Result<Response> {
     let mut bytes = Vec::new();
     let mut buffer = [0; 8192];
     loop {

@@ -1,5 +1,6 @@
 //! UPnP control points: `upnpc`, and one that can also misbehave.
 
+pub mod events;
 pub mod http;
 pub mod soap;
 pub mod ssdp;

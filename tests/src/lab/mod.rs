@@ -21,6 +21,7 @@ pub use mtu::may_be_fragmented;
 pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
 pub use process::{Finished, Process};
 pub use server::{Receiver, TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
+pub(crate) use stop::StoppableThread;
 
 use anyhow::{Result, bail, ensure};
 use std::net::Ipv4Addr;

@@ -86,6 +86,11 @@ async fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
     assert_eq!(status, 200, "{body}");
 }
 
+/// A network in which nothing happens.
+fn quiet() -> watch::Receiver<()> {
+    watch::channel(()).1
+}
+
 fn is_open(shared: &Shared<FakePath>, port: u16) -> bool {
     shared.lock().path().forward(Protocol::Tcp, port).is_some()
 }
@@ -96,7 +101,7 @@ async fn a_mapping_is_open_when_it_is_answered_and_closed_when_its_lease_ends() 
     let (trigger, shutdown) = shutdown();
     let expiry = tokio::spawn({
         let shared = Arc::clone(&shared);
-        async move { shared.expire(shutdown).await }
+        async move { shared.expire(quiet(), shutdown).await }
     });
     // The expiry sleeps already, for longer than the lease.
     sleep(Duration::from_secs(1)).await;
@@ -120,7 +125,7 @@ async fn leases_end_in_their_own_order() {
     map_port(&shared, 4003, 5).await;
     tokio::spawn({
         let shared = Arc::clone(&shared);
-        async move { shared.expire(shutdown).await }
+        async move { shared.expire(quiet(), shutdown).await }
     });
     for (wait, open) in [(6, 2), (95, 1), (100, 0)] {
         sleep(Duration::from_secs(wait)).await;

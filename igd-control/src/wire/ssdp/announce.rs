@@ -1,9 +1,8 @@
 //! What is announced, and the messages that say it.
 
-use super::GROUP;
+use super::Scope;
 use crate::igd::Tree;
 use crate::wire::SERVER;
-use std::net::SocketAddrV4;
 use uuid::Uuid;
 
 /// One thing that the gateway announces and answers searches for.
@@ -49,8 +48,10 @@ fn of_tree(tree: Tree, gateway: Uuid) -> Vec<Announcement> {
 /// What every message of one interface says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
-    /// Where the gateway serves HTTP, as the network of that interface reaches it.
-    pub server: SocketAddrV4,
+    /// To whom announcements are made.
+    pub scope: Scope,
+    /// Host and port of the gateway's HTTP, as the network of that interface reaches it.
+    pub server: String,
     /// Seconds that an announcement holds.
     pub max_age: u32,
     /// BOOTID.UPNP.ORG: higher after every start.
@@ -82,7 +83,7 @@ impl Sender {
             announcement.tree,
             "NOTIFY * HTTP/1.1",
             &[
-                ("HOST", &GROUP.to_string()),
+                ("HOST", self.scope.host()),
                 ("CACHE-CONTROL", &self.cache_control()),
                 ("LOCATION", &self.location(announcement.tree)),
                 ("NT", &announcement.target),
@@ -99,10 +100,27 @@ impl Sender {
             announcement.tree,
             "NOTIFY * HTTP/1.1",
             &[
-                ("HOST", &GROUP.to_string()),
+                ("HOST", self.scope.host()),
                 ("NT", &announcement.target),
                 ("NTS", "ssdp:byebye"),
                 ("USN", &announcement.usn),
+            ],
+        )
+    }
+
+    /// `ssdp:update`: who has known the gateway by the BOOTID `before` shall know it by this one (UPnP
+    /// Device Architecture 1.1, 1.2.4).
+    pub fn update(&self, announcement: &Announcement, before: u32) -> Vec<u8> {
+        Self { boot_id: before, ..self.clone() }.message(
+            announcement.tree,
+            "NOTIFY * HTTP/1.1",
+            &[
+                ("HOST", self.scope.host()),
+                ("LOCATION", &self.location(announcement.tree)),
+                ("NT", &announcement.target),
+                ("NTS", "ssdp:update"),
+                ("USN", &announcement.usn),
+                ("NEXTBOOTID.UPNP.ORG", &self.boot_id.to_string()),
             ],
         )
     }

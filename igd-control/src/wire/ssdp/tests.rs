@@ -121,7 +121,8 @@ fn what_is_no_search_is_refused() {
 
 fn sender() -> Sender {
     Sender {
-        server: "192.0.2.1:5000".parse().unwrap(),
+        scope: Scope::V4,
+        server: "192.0.2.1:5000".to_owned(),
         max_age: 1_800,
         boot_id: 7,
         config_ids: [(Tree::Igd1, 8), (Tree::Igd2, 9)],
@@ -148,6 +149,34 @@ fn messages_hold_what_the_device_architecture_wants() {
     let byebye = String::from_utf8(sender().byebye(&announcement)).unwrap();
     assert!(byebye.contains("\r\nNTS: ssdp:byebye\r\n") && !byebye.contains("LOCATION"));
     assert!(byebye.ends_with("\r\n\r\n"));
+}
+
+#[test]
+fn an_update_tells_the_boot_ids_of_before_and_from_now_on() {
+    let announcement = announcements(ROOT).swap_remove(0);
+    let update = String::from_utf8(sender().update(&announcement, 5)).unwrap();
+    assert!(update.contains("\r\nNTS: ssdp:update\r\n") && update.contains("\r\nLOCATION: "));
+    assert!(update.contains("\r\nNEXTBOOTID.UPNP.ORG: 7\r\nBOOTID.UPNP.ORG: 5\r\n"), "{update}");
+    assert!(!update.contains("CACHE-CONTROL"));
+}
+
+#[test]
+fn each_scope_has_its_group() {
+    for (scope, host) in [
+        (Scope::V4, "239.255.255.250:1900"),
+        (Scope::Link, "[ff02::c]:1900"),
+        (Scope::Site, "[ff05::c]:1900"),
+    ] {
+        assert_eq!(scope.group().to_string(), host);
+        let sender = Sender { scope, ..sender() };
+        let alive = String::from_utf8(sender.alive(&announcements(ROOT)[0])).unwrap();
+        assert!(alive.to_lowercase().contains(&format!("\r\nhost: {host}\r\n")), "{alive}");
+    }
+    for (address, scope) in
+        [("192.0.2.1", Scope::V4), ("fe80::1", Scope::Link), ("fd00::1", Scope::Site)]
+    {
+        assert_eq!(Scope::of(address.parse().unwrap()), scope);
+    }
 }
 
 proptest! {

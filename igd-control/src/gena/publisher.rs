@@ -4,6 +4,7 @@ use super::{
     Outcome, Values, limits,
     subscription::{Fate, Subscription},
 };
+use crate::metrics::{self, Limit};
 use crate::{
     lan::{Client, LanAddress},
     wire::gena::{Callback, EventError, Granted, property_set},
@@ -190,6 +191,7 @@ impl<T: Copy + Eq> Publisher<T> {
         if !only_own && self.subscriptions.len() < limits::SUBSCRIPTIONS {
             return Ok(());
         }
+        metrics::hit(if only_own { Limit::SubscriptionsPerClient } else { Limit::Subscriptions });
         let deaf = self
             .subscriptions
             .iter()

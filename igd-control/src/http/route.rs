@@ -4,6 +4,7 @@ use super::{Ends, host, limits};
 use crate::{
     gena::Subscriber,
     igd::{ControlRequest, ControlResponse, ReplyBody, ServiceKind},
+    metrics::{self, Limit},
     wire::{
         SERVER,
         gena::{self, EventError, EventHeaders, Granted, SubscribeRequest},
@@ -290,6 +291,11 @@ fn is_xml(headers: &HeaderMap) -> bool {
 
 /// The reason in plain text. What is left of the request's body is not waited for.
 fn refused(Refusal { status, reason, allowed }: Refusal) -> Answer {
+    match status {
+        StatusCode::REQUEST_TIMEOUT => metrics::hit(Limit::BodyTime),
+        StatusCode::PAYLOAD_TOO_LARGE => metrics::hit(Limit::BodyBytes),
+        _ => {}
+    }
     let mut answer = with_body(status, TEXT, Bytes::from(reason.into_owned()));
     if let Some(allowed) = allowed {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));

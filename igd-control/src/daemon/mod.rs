@@ -1,5 +1,6 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
+mod boot_ids;
 mod figures;
 mod identity;
 mod insight;

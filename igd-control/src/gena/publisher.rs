@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     lan::{Client, LanAddress},
+    metrics::{self, Limit},
     wire::gena::{Callback, EventError, Granted, property_set},
 };
 use nat_common::BootTime;
@@ -190,6 +191,8 @@ impl<T: Copy + Eq> Publisher<T> {
         if !only_own && self.subscriptions.len() < limits::SUBSCRIPTIONS {
             return Ok(());
         }
+        let limit = if only_own { Limit::SubscriptionsPerClient } else { Limit::Subscriptions };
+        metrics::hit(limit);
         let deaf = self
             .subscriptions
             .iter()

@@ -1,6 +1,9 @@
 //! How many connections there may be.
 
-use crate::lan::Client;
+use crate::{
+    lan::Client,
+    metrics::{self, Limit},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     net::IpAddr,
@@ -57,8 +60,10 @@ impl Admission {
         let mut open = lock(&self.open);
         let own = open.clients.get(&client).copied().unwrap_or(0);
         if own >= client.share(self.limit_per_client, self.limit) {
+            metrics::hit(Limit::ConnectionsPerClient);
             open.evict(client);
         } else if open.connections.len() >= self.limit {
+            metrics::hit(Limit::Connections);
             let greediest = open.clients.iter().max_by_key(|(_, count)| **count);
             let (greediest, count) = greediest.map(|(one, count)| (*one, *count)).ok_or(Refused)?;
             if count <= own {

@@ -10,7 +10,11 @@ mod route;
 
 pub use route::{Place, Site};
 
-use crate::{lan::LanAddress, shutdown::Shutdown};
+use crate::{
+    lan::LanAddress,
+    metrics::{self, Limit},
+    shutdown::Shutdown,
+};
 use admission::{Admission, Admitted};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -210,6 +214,11 @@ async fn serve_connection<S: Site>(
         }
     };
     if let Err(error) = served {
+        if error.is_parse_too_large() {
+            metrics::hit(Limit::HeaderBytes);
+        } else if error.is_timeout() {
+            metrics::hit(Limit::HeaderTime);
+        }
         tracing::debug!(%peer, "connection ended: {error}");
     }
 }

@@ -42,6 +42,8 @@ limits! {
     BodyBytes = "body_bytes", "Size of a request's body.";
     BodyTime = "body_time", "Time until a request's body is complete.";
     RequestRate = "request_rate", "Control requests of one client in a second.";
+    Subscriptions = "subscriptions", "Subscriptions to events in all.";
+    SubscriptionsPerClient = "subscriptions_per_client", "Subscriptions to events of one client.";
     Mappings = "mappings", "Port mappings in all.";
     MappingsPerClient = "mappings_per_client", "Port mappings of one internal client.";
     MappingsPerPort = "mappings_per_port", "Remote hosts that share one external port.";

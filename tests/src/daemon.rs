@@ -57,7 +57,7 @@ pub struct DaemonBuilder<'lab> {
     lan: Vec<&'lab str>,
     wan: &'lab str,
     pin_dir: Option<PathBuf>,
-    state_dir: PathBuf,
+    state_dir: Option<PathBuf>,
     arguments: Vec<String>,
 }
 
@@ -79,7 +79,7 @@ impl<'lab> DaemonBuilder<'lab> {
     /// Keeps mappings in a directory; otherwise they are not kept.
     #[must_use]
     pub fn state(mut self, directory: &Path) -> Self {
-        self.state_dir = directory.to_owned();
+        self.state_dir = Some(directory.to_owned());
         self
     }
 
@@ -176,7 +176,10 @@ impl<'lab> DaemonBuilder<'lab> {
             Some(directory) => command.arg("--pin-dir").arg(directory),
             None => command.arg("--no-pin"),
         };
-        command.arg("--state-dir").arg(&self.state_dir);
+        match &self.state_dir {
+            Some(directory) => command.arg("--state-dir").arg(directory),
+            None => command.arg("--no-state"),
+        };
         command.args(&self.arguments);
         Ok((binary, socket, command))
     }
@@ -205,7 +208,7 @@ impl<'lab> Daemon<'lab> {
             lan: lab.lan_interfaces().to_vec(),
             wan: "wan0",
             pin_dir: None,
-            state_dir: PathBuf::new(),
+            state_dir: None,
             arguments: Vec::new(),
         }
     }

@@ -18,7 +18,7 @@ const REQUIREMENTS: &str = "
     6056 1812/791 strangers udp-checksum untouched router-own expiry boot-time
     wanip-2.3.17 wanip-2.3.18 wanip-2.3.21 wanip-2.5.16
     forwards-disabled precedence two-players last-port sweep path-mtu
-    links-vlan links-lans links-mtu links-mss links-jumbo links-generic
+    links-vlan links-lans links-mtu links-mss links-jumbo links-generic links-replug
     next-hops next-hops-unresolved address-change leaks spoofing life-cycle probe explained malformed
     two-cpus real-tools random
 ";

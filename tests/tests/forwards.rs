@@ -112,8 +112,19 @@ fn magic_packet(mac: [u8; 6]) -> Vec<u8> {
 
 #[test]
 fn a_packet_for_everybody_wakes_hosts_in_every_lan() -> Result<()> {
+    wakes_everybody("native")
+}
+
+#[test]
+fn a_packet_for_everybody_wakes_hosts_in_generic_mode_too() -> Result<()> {
+    wakes_everybody("generic")
+}
+
+fn wakes_everybody(xdp_mode: &str) -> Result<()> {
     let lab = Lab::builder().second_lan().build()?;
     let config = open_policy(&lab)?;
+    let mode = format!("[policy]\nmode = \"open\"\n[interfaces]\nxdp-mode = \"{xdp_mode}\"\n");
+    fs::write(&config, mode)?;
     let daemon =
         Daemon::builder(&lab).argument("--config").argument(&config.to_string_lossy()).start()?;
     let gateway = Gateway::discover(&lab.lan)?;

@@ -30,6 +30,8 @@ fn packets_of_every_kind_cross_in_generic_mode() -> Result<()> {
         UdpReflector::start(&lab.lan, "192.168.77.2:5600")?,
     );
 
+    // The first goes through the kernel, which asks for the MAC address.
+    lab.router.ip(&["neighbour", "flush", "all"])?;
     for lan in [&lab.lan, lab.second_lan()?] {
         let socket = lan.udp("0.0.0.0:0")?;
         assert_eq!(*udp_seen_as(&socket, SERVER)?.ip(), EXTERNAL);
@@ -38,6 +40,8 @@ fn packets_of_every_kind_cross_in_generic_mode() -> Result<()> {
         // Larger than the links' MTU: the kernel makes fragments, and each is translated by itself.
         lan.run("ping", &["-n", "-c", "1", "-W", "3", "-s", "4000", &WAN_HOST.to_string()])?;
     }
+
+    assert!(daemon.counter("slow_neighbour")? >= 1);
 
     // From outside, and from one LAN to the other by the external address.
     Gateway::discover(&lab.lan)?.add(&MAPPING)?.success()?;

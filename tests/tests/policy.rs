@@ -56,8 +56,9 @@ fn rules_decide_and_are_read_again_while_the_gateway_runs() -> Result<()> {
     let argument = file.to_string_lossy();
     let daemon = Daemon::builder(&lab).argument("--config").argument(&argument).start()?;
     let gateway = Gateway::discover(&lab.lan)?;
-    let add =
-        |port| anyhow::Ok(gateway.add(&Mapping { external_port: port, ..MAPPING })?.error_code());
+    let add = |port| -> Result<_> {
+        Ok(gateway.add(&Mapping { external_port: port, ..MAPPING })?.error_code())
+    };
     let answers = || -> Result<_> { Ok([add("7500")?, add("80")?, add("81")?, add("8000")?]) };
     assert_eq!(answers()?, [Some(606), None, Some(606), None]);
 

@@ -105,14 +105,13 @@ fn conntrack_knows_nothing_of_translated_flows() -> Result<()> {
     lab.finish()
 }
 
-/// What a client of RFC 5780 finds about the NAT, whose daemon runs with these arguments.
-fn behaviour(arguments: &[&str]) -> Result<String> {
+/// What a client of RFC 5780 finds about the NAT, which filters UDP like that.
+fn behaviour(filtering: &str) -> Result<String> {
     let lab = Lab::home()?;
-    let mut builder = Daemon::builder(&lab);
-    for argument in arguments {
-        builder = builder.argument(argument);
-    }
-    let daemon = builder.start()?;
+    let config = lab.directory().join("config.toml");
+    std::fs::write(&config, format!("[nat]\nfiltering-udp = \"{filtering}\"\n"))?;
+    let config = config.to_string_lossy();
+    let daemon = Daemon::builder(&lab).argument("--config").argument(&config).start()?;
     let pid_file = lab.directory().join("turnserver.pid").to_string_lossy().into_owned();
     let mut command = lab.wan.command("turnserver");
     command.args([
@@ -135,15 +134,28 @@ fn behaviour(arguments: &[&str]) -> Result<String> {
     Ok(format!("{}{}", found.stdout, found.stderr))
 }
 
-#[test]
-fn stun_finds_endpoint_independent_mapping_and_filtering() -> Result<()> {
-    let found = behaviour(&[])?;
-    for fact in
-        ["NAT with Endpoint Independent Mapping!", "NAT with Endpoint Independent Filtering!"]
-    {
+/// Mapping is endpoint-independent in any case.
+fn stun_finds(filtering: &str, fact: &str) -> Result<()> {
+    let found = behaviour(filtering)?;
+    for fact in ["NAT with Endpoint Independent Mapping!", fact] {
         ensure!(found.contains(fact), "not \"{fact}\" but:\n{found}");
     }
     Ok(())
+}
+
+#[test]
+fn stun_finds_endpoint_independent_mapping_and_filtering() -> Result<()> {
+    stun_finds("endpoint-independent", "NAT with Endpoint Independent Filtering!")
+}
+
+#[test]
+fn stun_finds_address_dependent_filtering() -> Result<()> {
+    stun_finds("address-dependent", "NAT with Address Dependent Filtering!")
+}
+
+#[test]
+fn stun_finds_address_and_port_dependent_filtering() -> Result<()> {
+    stun_finds("address-and-port-dependent", "NAT with Address and Port Dependent Filtering!")
 }
 
 #[test]

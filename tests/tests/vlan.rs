@@ -11,6 +11,7 @@ use nat_tests::lab::{
     tcp_seen_as, udp_seen_as, wait_until,
 };
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
 
@@ -214,6 +215,17 @@ fn mss(packet: &Packet) -> Option<u16> {
     is_syn.then(|| u16::from_be_bytes([option[2], option[3]]))
 }
 
+fn start<'lab>(lab: &'lab Lab, vlans: &Vlans, mode: &str) -> Result<Daemon<'lab>> {
+    let [lan, second, wan] = vlans;
+    let config = lab.directory().join("config.toml");
+    std::fs::write(
+        &config,
+        format!("[interfaces]\nxdp-mode = \"{mode}\"\n[nat]\nmss-clamp = \"mtu\"\n"),
+    )?;
+    let builder = Daemon::builder(lab).lan(&[lan.name, second.name]).wan(wan.name);
+    builder.argument("--config").argument(&config.to_string_lossy()).start()
+}
+
 /// All of it on these VLANs, in this mode of XDP.
 fn everything_crosses(vlans: &Vlans, mode: &str) -> Result<()> {
     if !Feature::VlanDevices.lets_run()? {
@@ -221,18 +233,8 @@ fn everything_crosses(vlans: &Vlans, mode: &str) -> Result<()> {
     }
     let lab = Lab::builder().second_lan().build()?;
     lay(&lab, vlans)?;
-    let [lan, second, wan] = vlans;
-    let config = lab.directory().join("config.toml");
-    std::fs::write(
-        &config,
-        format!("[interfaces]\nxdp-mode = \"{mode}\"\n[nat]\nmss-clamp = \"mtu\"\n"),
-    )?;
-    let daemon = Daemon::builder(&lab)
-        .lan(&[lan.name, second.name])
-        .wan(wan.name)
-        .argument("--config")
-        .argument(&config.to_string_lossy())
-        .start()?;
+    let [lan, _, wan] = vlans;
+    let daemon = start(&lab, vlans, mode)?;
     let on_lan = Capture::start(&lab.lan)?;
     let on_wan = Capture::start(wan.device.of(&lab)?)?;
     outgoing(&lab)?;
@@ -281,4 +283,36 @@ fn everything_crosses_between_links_with_two_tags() -> Result<()> {
 #[test]
 fn everything_crosses_between_vlans_in_generic_mode() -> Result<()> {
     everything_crosses(&ONE_ARM, "generic")
+}
+
+#[test]
+fn a_vlan_that_goes_and_comes_back_is_served_again() -> Result<()> {
+    if !Feature::VlanDevices.lets_run()? {
+        return Ok(());
+    }
+    let lab = Lab::builder().second_lan().build()?;
+    lay(&lab, &TWO_ARMS)?;
+    let daemon = start(&lab, &TWO_ARMS, "native")?;
+    let _server = UdpReflector::start(&lab.wan, &SERVER.to_string())?;
+    let (here, there) = (lab.lan.udp("0.0.0.0:0")?, lab.second_lan()?.udp("0.0.0.0:0")?);
+    let seen = udp_seen_as(&here, SERVER)?;
+    for Vlan { name, tags, router: (device, address), .. } in &TWO_ARMS {
+        lab.router.ip(&["link", "del", "dev", name])?;
+        let gone = |line: &str| line.contains("it is gone") && line.contains(name);
+        daemon.wait_for_line(ANSWER_TIMEOUT, gone)?;
+        add_vlan(&lab.router, device, tags)?;
+        let back = |line: &str| line.contains("it has come back") && line.contains(name);
+        daemon.wait_for_line(ANSWER_TIMEOUT, back)?;
+        set_address(&lab.router, name, *address)?;
+        if *address == EXTERNAL {
+            lab.router.ip(&["route", "replace", "default", "via", &WAN_HOST.to_string()])?;
+        }
+        here.set_read_timeout(Some(Duration::from_millis(500)))?;
+        wait_until("the old session", 10 * ANSWER_TIMEOUT, || {
+            Ok(udp_seen_as(&here, SERVER).is_ok_and(|now| now == seen))
+        })?;
+        assert_eq!(*udp_seen_as(&there, SERVER)?.ip(), EXTERNAL);
+    }
+    daemon.stop()?;
+    lab.finish()
 }

@@ -83,9 +83,12 @@ struct RunArgs {
     /// Pin nothing: translation ends with the daemon.
     #[arg(long)]
     no_pin: bool,
-    /// Directory in which port mappings are kept across reboots; an empty one keeps nothing.
-    #[arg(long, value_name = "DIR")]
+    /// Directory in which port mappings are kept across reboots.
+    #[arg(long, value_name = "DIR", conflicts_with = "no_state")]
     state_dir: Option<PathBuf>,
+    /// Keep no port mappings on disk.
+    #[arg(long)]
+    no_state: bool,
     /// Unix socket for status, mappings, sessions, clients and counters.
     #[arg(long, value_name = "PATH")]
     control_socket: Option<PathBuf>,
@@ -142,6 +145,9 @@ impl RunArgs {
         replace(&mut config.daemon.pin_dir, self.pin_dir);
         replace(&mut config.daemon.state_dir, self.state_dir);
         replace(&mut config.daemon.control_socket, self.control_socket);
+        if self.no_state {
+            config.daemon.state_dir = PathBuf::new();
+        }
         if self.no_pin {
             config.daemon.pin_dir = PathBuf::new();
         }

@@ -51,6 +51,9 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     range("upnp.notify-interval", upnp.notify_interval, notify)?;
     let lease = (120..=YEAR, "shorter ones end before old clients ask again");
     range("upnp.longest-lease", upnp.longest_lease, lease)?;
+    let command = (1..=600, "nobody waits longer");
+    range("connection.command-time", config.connection.command_time, command.clone())?;
+    range("connection.setup-time", config.connection.setup_time, command)?;
     let mappings = (1..=65_535, "one per external port and protocol is the most that is useful");
     range("policy.max-mappings", policy.max_mappings, mappings)?;
     let per_client = (1..=policy.max_mappings, "at most max-mappings");

@@ -191,6 +191,37 @@ pub const KEYS: &[Key] = &[
          when it asks for a lease without end or for a longer one. Version 2 has its own limit, 604800.",
     ),
     key(
+        "upnp",
+        "access-provider",
+        "\"\"",
+        "Name of the Internet provider, as control points are told (WANAccessProvider).",
+    ),
+    key(
+        "connection",
+        "up-command",
+        "[]",
+        "Program and arguments that bring the WAN link up when a control point asks for it, as in \
+         [\"/usr/sbin/ifup\", \"wan0\"]; not run through a shell. IGD_WAN holds the interface's name.",
+    ),
+    key(
+        "connection",
+        "down-command",
+        "[]",
+        "Program and arguments that take the WAN link down. Without, only no packets transit any more.",
+    ),
+    key(
+        "connection",
+        "command-time",
+        "30",
+        "Seconds that either command may take before it is ended, 1 to 600.",
+    ),
+    key(
+        "connection",
+        "setup-time",
+        "60",
+        "Seconds within which a connection that was asked for must be there, 1 to 600.",
+    ),
+    key(
         "policy",
         "mode",
         "\"own-client\"",
@@ -235,7 +266,7 @@ pub const KEYS: &[Key] = &[
         "state-dir",
         "\"/var/lib/igd-control\"",
         "Directory in which port mappings are kept across reboots, with their descriptions. It is made \
-         when it is not there. Empty: nothing is kept, and a new daemon finds only what is pinned.",
+         when it is not there. Empty (or --no-state): nothing is kept, and a new daemon finds only what is pinned.",
     ),
     key(
         "daemon",

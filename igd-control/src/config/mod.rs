@@ -16,6 +16,7 @@ pub use static_mapping::StaticMapping;
 
 use crate::{
     datapath::XdpMode,
+    igd::connection::ConnectionConfig,
     mapping::Limits,
     policy::{self, Mode, Rule},
 };
@@ -35,6 +36,8 @@ pub struct Config {
     pub nat: Nat,
     /// What UPnP clients see.
     pub upnp: Upnp,
+    /// What brings the connection up and down.
+    pub connection: Connection,
     /// Who may map what.
     pub policy: Policy,
     /// The process.
@@ -141,6 +144,39 @@ pub struct Upnp {
     pub notify_interval: u32,
     /// The longest lease by version 1.
     pub longest_lease: u32,
+    /// The name of the provider.
+    pub access_provider: String,
+}
+
+/// `[connection]`: times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Connection {
+    /// Program and arguments that bring the WAN link up.
+    pub up_command: Vec<String>,
+    /// Program and arguments that take it down.
+    pub down_command: Vec<String>,
+    /// How long either may take.
+    pub command_time: u32,
+    /// How long a connection may take to come up.
+    pub setup_time: u32,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self { up_command: Vec::new(), down_command: Vec::new(), command_time: 30, setup_time: 60 }
+    }
+}
+
+impl Connection {
+    /// What the connection is told.
+    pub fn machine(&self) -> ConnectionConfig {
+        ConnectionConfig {
+            has_up: !self.up_command.is_empty(),
+            has_down: !self.down_command.is_empty(),
+            setup_time: self.setup_time,
+        }
+    }
 }
 
 /// `[policy]`
@@ -219,6 +255,7 @@ impl Default for Upnp {
             max_age: 1800,
             notify_interval: 600,
             longest_lease: 604_800,
+            access_provider: String::new(),
         }
     }
 }

@@ -16,11 +16,16 @@ use std::{
 /// nothing.
 const RESTORED: &str = "restored";
 
+/// Seconds between attempts to make a configured mapping whose port is in use.
+const PAUSE: u64 = 30;
+
 /// Keeps mappings.
 pub(super) struct Keeper {
     store: Option<Store>,
     /// The mappings of the configuration file. The store does not keep them: the file does.
     configured: Mutex<Vec<StaticMapping>>,
+    /// When those that are not there were tried last.
+    tried: Mutex<BootTime>,
 }
 
 impl Keeper {
@@ -51,7 +56,7 @@ impl Keeper {
             let from = if adopted.is_some() { "the packet path" } else { "the store" };
             tracing::info!(mappings, nameless, lost, "took port mappings over from {from}");
         }
-        let keeper = Self { store, configured: Mutex::default() };
+        let keeper = Self { store, ..Self::none() };
         // The operator's own are those of the store, and those that the file names now.
         let own: HashSet<MappingKey> = remembered
             .iter()
@@ -73,7 +78,7 @@ impl Keeper {
 
     /// A keeper that keeps nothing.
     pub(super) fn none() -> Self {
-        Self { store: None, configured: Mutex::default() }
+        Self { store: None, configured: Mutex::default(), tried: Mutex::default() }
     }
 
     /// Makes the mappings of the configuration, in the place of those that it had before.
@@ -89,17 +94,20 @@ impl Keeper {
         }
         *configured = wanted;
         drop(configured);
-        self.retry(now, gateway, true);
+        self.make(now, gateway, true);
     }
 
     /// Makes those mappings of the configuration that are not there: another client's sessions had
     /// their port.
-    pub(super) fn retry<P: PacketPath>(
-        &self,
-        now: BootTime,
-        gateway: &mut Gateway<P>,
-        first: bool,
-    ) {
+    pub(super) fn retry<P: PacketPath>(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        let mut tried = self.tried.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= tried.plus_secs(PAUSE) {
+            *tried = now;
+            self.make(now, gateway, false);
+        }
+    }
+
+    fn make<P: PacketPath>(&self, now: BootTime, gateway: &mut Gateway<P>, first: bool) {
         for mapping in self.configured().iter() {
             let request = mapping.request();
             let there = gateway.table().get(&request.key).is_some_and(|there| {

@@ -1,6 +1,7 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
 mod boot_ids;
+mod errands;
 mod figures;
 mod identity;
 mod insight;
@@ -8,6 +9,7 @@ mod keeper;
 mod lan;
 mod logging;
 mod reload;
+mod resolve;
 mod shared;
 mod systemd;
 mod wan;
@@ -140,6 +142,8 @@ fn start(
         policy: config.policy.mode,
         limits: config.policy.limits(),
         longest_lease: config.upnp.longest_lease,
+        connection: config.connection.machine(),
+        access_provider: config.upnp.access_provider.clone(),
         seed: fastrand::u64(..),
     };
     let forwards = data_path.forwards();
@@ -152,6 +156,7 @@ fn start(
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
     let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper));
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
+    let connection = &config.connection;
     let insight = Insight {
         shared: Arc::clone(&shared),
         inspector: data_path.inspector(),
@@ -181,6 +186,8 @@ fn start(
             () = control.serve(Arc::clone(&operator)) => {}
         }
     });
+    let errands = errands::Errands::new(connection, &config.interfaces.wan);
+    parts.spawn(errands.run(Arc::clone(&shared), shutdown.clone()));
     if let Some(metrics) = metrics {
         let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));
         parts.spawn(async move {

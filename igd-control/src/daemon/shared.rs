@@ -1,10 +1,13 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{identity::Identity, keeper::Keeper, wan::WanSource};
+use super::{identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource};
 use crate::{
     gena::{Hub, Subscriber, Values},
     http::{Place, Site},
-    igd::{ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind},
+    igd::{
+        ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind,
+        connection::Errand,
+    },
     mapping::{PacketPath, PortMapping},
     metrics::{self, Limit},
     policy::{Explanation, Question, RequestRate},
@@ -35,6 +38,10 @@ pub(super) struct Shared<P: PacketPath> {
     clock: fn() -> BootTime,
     wan: Box<dyn WanSource>,
     documents: HashMap<&'static str, Bytes>,
+    resolver: Resolver,
+    /// The command to run; a newer one replaces it.
+    errand: Mutex<Option<Errand>>,
+    errand_waits: Notify,
     keeper: Keeper,
     rate: Mutex<RequestRate>,
     /// Who is told of changes.
@@ -54,6 +61,9 @@ impl<P: PacketPath> Shared<P> {
             clock,
             wan: Box::new(wan),
             documents: identity.documents.clone(),
+            resolver: Resolver::default(),
+            errand: Mutex::default(),
+            errand_waits: Notify::new(),
             keeper: Keeper::none(),
             rate: Mutex::default(),
             events: Hub::new(clock),
@@ -124,6 +134,7 @@ impl<P: PacketPath> Shared<P> {
     /// `network` tells when addresses or links have changed, which subscribers are then told, too.
     pub(super) async fn expire(&self, mut network: watch::Receiver<()>, mut shutdown: Shutdown) {
         loop {
+            network.mark_unchanged();
             let until_next = self.expire_once();
             tokio::select! {
                 () = shutdown.wait() => return,
@@ -140,11 +151,36 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
-        self.keeper.retry(now, &mut gateway, false);
+        self.note_errand(&mut gateway);
+        self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
         self.publish(now, &mut gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
+    }
+
+    /// The next command of the operator's to run.
+    pub(super) async fn errand(&self) -> Errand {
+        loop {
+            self.errand_waits.notified().await;
+            let errand = self.errand.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(errand) = errand {
+                return errand;
+            }
+        }
+    }
+
+    /// A command has ended.
+    pub(super) fn errand_ended(&self, errand: Errand, well: bool) {
+        self.lock().errand_ended(errand, well);
+        self.changed.notify_one();
+    }
+
+    fn note_errand(&self, gateway: &mut Gateway<P>) {
+        if let Some(errand) = gateway.take_errand() {
+            *self.errand.lock().unwrap_or_else(PoisonError::into_inner) = Some(errand);
+            self.errand_waits.notify_one();
+        }
     }
 
     /// Tells subscribers what has changed.
@@ -185,10 +221,17 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
             metrics::hit(Limit::RequestRate);
             return ControlResponse::too_many_requests();
         }
-        let invocation = match Invocation::read(request) {
+        let mut invocation = match Invocation::read(request) {
             Ok(invocation) => invocation,
             Err(response) => return response,
         };
+        for name in invocation.host_names() {
+            if let Some(address) = self.resolver.resolve(&name).await {
+                invocation.resolved(&name, address);
+            }
+        }
+        // Resolving takes time.
+        let now = (self.clock)();
         let response = {
             let mut gateway = self.lock();
             if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
@@ -196,6 +239,7 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
                 gateway.set_link(self.wan.link());
             }
             let response = gateway.carry_out(now, &invocation);
+            self.note_errand(&mut gateway);
             self.keeper.keep(&mut gateway);
             self.publish(now, &mut gateway);
             response

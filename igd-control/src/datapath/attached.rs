@@ -66,7 +66,7 @@ impl Attached {
     pub(super) fn attach(&mut self, interfaces: &[Option<Interface>]) -> Result<()> {
         let devices = devices(interfaces);
         let served: Vec<&Interface> = interfaces.iter().flatten().collect();
-        self.look(&served, &devices);
+        let came_back = self.look(&served, &devices);
 
         let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
         let mut attacher = Attacher {
@@ -117,6 +117,9 @@ impl Attached {
             self.forwarding.keep();
             self.filters.keep();
         }
+        for interface in came_back {
+            tracing::info!(interface, "it has come back, and is served again");
+        }
         Ok(())
     }
 
@@ -146,7 +149,8 @@ impl Attached {
     }
 
     /// Notes which interface each name stands for now, and forgets what was attached to another one.
-    fn look(&mut self, served: &[&Interface], devices: &[Device]) {
+    /// Returns the names of those that are others than before.
+    fn look(&mut self, served: &[&Interface], devices: &[Device]) -> Vec<String> {
         let interfaces = served.iter().map(|interface| (&interface.name, interface.index));
         let devices = devices.iter().map(|device| (&device.name, device.index));
         let there: HashMap<&String, u32> = interfaces.chain(devices).collect();
@@ -159,13 +163,14 @@ impl Attached {
                 *place = Place::default();
             }
         }
+        let mut others = Vec::new();
         for (name, index) in there {
             let Some(place) = self.places.get_mut(name) else {
                 self.places.insert(name.clone(), Place { index, ..Place::default() });
                 continue;
             };
             if place.index != index {
-                tracing::info!(interface = name, "it has come back: attaching to it");
+                others.push(name.clone());
                 *place = Place { index, ..Place::default() };
                 self.links.remove(name);
                 if let Some(pin_dir) = &self.pin_dir {
@@ -173,5 +178,6 @@ impl Attached {
                 }
             }
         }
+        others
     }
 }

@@ -6,12 +6,14 @@ use super::network::{Announcements, Network};
 use super::pool::Pool;
 use super::watch::{Change, Watcher};
 use super::{Interface, Shared};
+use crate::igd::connection::WanLink;
 use anyhow::Result;
 use aya::Ebpf;
 use aya_log::EbpfLogger;
 use futures_util::StreamExt as _;
 use nat_common::session::Side;
 use nat_common::{BootTime, NetAddr};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -34,6 +36,7 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
         interfaces.iter().map(|interface| interface.as_ref().map(Interface::link)).collect();
     shared.maps.set_links(&links)?;
     let wan = interfaces.iter().flatten().find(|interface| interface.side == Side::Wan);
+    let (carrier, index) = (wan.is_some_and(|wan| wan.running), wan.map(|wan| wan.index));
     let addresses: Vec<NetAddr> = wan
         .map(|wan| wan.addresses.iter().map(|(addr, _)| NetAddr::from(*addr)).collect())
         .unwrap_or_default();
@@ -60,14 +63,45 @@ pub(super) async fn refresh(shared: &Shared, network: &Network) -> Result<()> {
             settings.forward_generation = settings.forward_generation.wrapping_add(1);
         }
         settings.pool_len = u16::try_from(pool.external.len()).unwrap_or(u16::MAX);
-        settings.connected = u16::from(!pool.external.is_empty());
+        let permitted = shared.permitted.load(Ordering::Relaxed);
+        settings.connected = u16::from(permitted && !pool.external.is_empty());
         settings.route_generation = next_generation(settings.route_generation);
     })?;
     if changed {
         shared.voided.notify_one();
     }
+    let routed = match index {
+        Some(index) => network.is_routed(index).await?,
+        None => false,
+    };
+    let addressed = !pool.external.is_empty();
+    tell(shared, WanLink { present: index.is_some(), carrier, addressed, routed });
     shared.refreshed.send_replace(());
     Ok(())
+}
+
+/// Looks whether a route still leads out of the WAN interface.
+async fn reroute(shared: &Shared, network: &Network) -> Result<()> {
+    shared.maps.change_settings(|settings| {
+        settings.route_generation = next_generation(settings.route_generation);
+    })?;
+    let wan = {
+        let interfaces = shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        interfaces.iter().flatten().find(|found| found.side == Side::Wan).map(|wan| wan.index)
+    };
+    if let Some(index) = wan {
+        let routed = network.is_routed(index).await?;
+        let link = shared.wan_link();
+        if link.routed != routed {
+            tell(shared, WanLink { routed, ..link });
+            shared.refreshed.send_replace(());
+        }
+    }
+    Ok(())
+}
+
+fn tell(shared: &Shared, link: WanLink) {
+    *shared.wan_link.lock().unwrap_or_else(PoisonError::into_inner) = link;
 }
 
 /// Addresses for the log.
@@ -115,6 +149,7 @@ pub(super) async fn follow(
                 Ok(()) => attach(&shared, &attached),
                 Err(error) => Err(error),
             },
+            Change::Routes => reroute(&shared, &network).await,
             _ => shared.maps.change_settings(|settings| {
                 settings.route_generation = next_generation(settings.route_generation);
             }),

@@ -1,20 +1,27 @@
 //! Port forwards, written into the port table.
 
 use super::{Shared, lease};
+use crate::igd::connection::WanLink;
 use crate::mapping::{PacketPath, PathError, PortForward};
 use nat_common::ports::{
     Endpoint, InUse, Owner, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
 };
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
-use nat_common::{BootTime, NetPort, Protocol};
+use nat_common::{BootTime, Counter, NetPort, Protocol};
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Forwards lie on the first address of the pool.
 const POOL_INDEX: u16 = 0;
+
+/// Time to shorten leases in before they end, nanoseconds: some for a pause of this thread, and for
+/// each.
+const SHORTENING: u64 = 2_000_000;
+const SHORTENING_ONE: u64 = 400;
 
 /// Writes port forwards. There is one, and only it writes them.
 pub struct Forwards {
@@ -166,7 +173,34 @@ impl Forwards {
         bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
     }
 
-    fn try_close(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
+    /// Ends forwards at one moment, for the clock ends leases for all packets alike: their leases are
+    /// shortened to a moment soon to come, and the sessions that live by them learn of it; when that
+    /// has come, nothing is left to be let in, and the slots can be cleared one by one.
+    fn try_close_all(&mut self, now: BootTime, forwards: &[PortForward]) -> anyhow::Result<()> {
+        let live: Vec<_> = forwards.iter().filter(|forward| forward.deadline() > now).collect();
+        if !live.is_empty() {
+            let moment = super::now().plus_nanos(SHORTENING + SHORTENING_ONE * live.len() as u64);
+            for forward in &live {
+                let index =
+                    slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
+                let Some(slot) = self.shared.maps.ports.slot(index) else { continue };
+                let (endpoint, flags) = (lease::endpoint(forward), lease::flags(forward));
+                if slot.lease() > moment {
+                    let _ = slot.open_forward(now, endpoint, flags, moment, BootTime(0));
+                }
+            }
+            self.void_bound_sessions()?;
+            let left = moment.nanos_from(super::now());
+            std::thread::sleep(Duration::from_nanos(left));
+        }
+        for forward in forwards {
+            self.clear(now, forward)?;
+        }
+        self.void_bound_sessions()
+    }
+
+    /// Takes a forward out of its slot.
+    fn clear(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
         let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
         if let Some(slot) = self.shared.maps.ports.slot(index) {
             // Not ours any more when the lease ran out and somebody else has claimed it since.
@@ -175,7 +209,11 @@ impl Forwards {
                 log.look_at(&self.shared, index, slot);
             }
         }
-        self.list(index, &Vec::new())?;
+        self.list(index, &Vec::new())
+    }
+
+    fn try_close(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
+        self.clear(now, forward)?;
         self.void_bound_sessions()
     }
 }
@@ -203,6 +241,29 @@ impl PacketPath for Forwards {
     fn close(&mut self, now: BootTime, forward: &PortForward) {
         if let Err(error) = self.try_close(now, forward) {
             tracing::error!(error = format!("{error:#}"), "cannot close a port forward");
+        }
+    }
+
+    fn close_all(&mut self, now: BootTime, forwards: &[PortForward]) {
+        if let Err(error) = self.try_close_all(now, forwards) {
+            tracing::error!(error = format!("{error:#}"), "cannot close port forwards");
+        }
+    }
+
+    fn wan_link(&self) -> WanLink {
+        self.shared.wan_link()
+    }
+
+    fn packets(&self) -> u64 {
+        let counters = self.shared.maps.counters().unwrap_or_default();
+        let translated = [Counter::OutboundPackets, Counter::InboundPackets];
+        let counts = counters.iter().filter(|(counter, _)| translated.contains(counter));
+        counts.map(|(_, count)| count).sum()
+    }
+
+    fn permit(&mut self, transit: bool) {
+        if let Err(error) = self.shared.permit(transit) {
+            tracing::error!(error = format!("{error:#}"), "cannot switch the connection");
         }
     }
 }

@@ -44,6 +44,7 @@ pub use sweep::Swept;
 pub use unload::unload;
 pub use view::{ClientView, LinkView, SessionView};
 
+use crate::igd::connection::WanLink;
 use anyhow::{Context as _, Result, bail};
 use attached::Attached;
 use mapping_log::MappingLog;
@@ -54,7 +55,7 @@ use network::{Interface, Network};
 use pool::Pool;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio::sync::watch as latest;
@@ -106,6 +107,10 @@ struct Shared {
     mapping_log: Option<MappingLog>,
     /// Told when sessions were made void all at once.
     voided: Notify,
+    /// What the WAN link is like.
+    wan_link: Mutex<WanLink>,
+    /// Whether the connection lets packets transit.
+    permitted: AtomicBool,
     /// How many sessions the last sweep has left.
     sessions_swept: AtomicU64,
     /// Told when interfaces and addresses were read anew.
@@ -127,6 +132,18 @@ impl Shared {
     fn pool_index(&self, addr: NetAddr) -> Option<u32> {
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         (0..).zip(&pool.external).find(|(_, external)| **external == addr).map(|(index, _)| index)
+    }
+
+    fn wan_link(&self) -> WanLink {
+        *self.wan_link.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets packets transit, or none; those of no pool never do.
+    fn permit(&self, transit: bool) -> Result<()> {
+        self.permitted.store(transit, Ordering::Relaxed);
+        self.maps.change_settings(|settings| {
+            settings.connected = u16::from(transit && settings.pool_len > 0);
+        })
     }
 
     fn set_pool(&self, pool: &Pool) {
@@ -249,6 +266,8 @@ impl DataPath {
             walker,
             mapping_log,
             voided: Notify::new(),
+            wan_link: Mutex::default(),
+            permitted: AtomicBool::new(true),
             sessions_swept: AtomicU64::new(0),
             refreshed: latest::Sender::new(()),
         });

@@ -249,6 +249,29 @@ impl Network {
         Ok(found)
     }
 
+    /// Whether a route leads out of an interface.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn is_routed(&self, interface: u32) -> Result<bool> {
+        let mut wanted = RouteMessage::default();
+        wanted.header.address_family = AddressFamily::Inet;
+        let mut found = false;
+        let mut routes = self.handle.route().get(wanted).execute();
+        // Read to its end: what is left of an answer would be waited for by nobody.
+        while let Some(route) = routes.try_next().await.context("cannot list routes")? {
+            found |= route.header.kind == RouteType::Unicast
+                && route.attributes.iter().any(|attribute| match attribute {
+                    RouteAttribute::Oif(index) => *index == interface,
+                    RouteAttribute::MultiPath(hops) => {
+                        hops.iter().any(|hop| hop.interface_index == interface)
+                    }
+                    _ => false,
+                });
+        }
+        Ok(found)
+    }
+
     /// The kernel's IPv4 neighbours.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Arguments: checked against an action's table on the way in, written as it says on the way out.
 //!
 //! Codes, by the UPnP Device Architecture (table 3-3): a missing, repeated or unknown argument and
-//! one of the wrong data type is 402 Invalid Args. A value of the right type that is not in the
+//! one of the wrong data type is 402 Invalid Args. An element that is not named as the standards name
+//! arguments (New...) is a vendor's extension, which some clients send, and is ignored. A value of the right type that is not in the
 //! allowedValueList or allowedValueRange is 601 Argument Value Out of Range, and so is a number that
 //! its type cannot hold. A value that is wrong in itself, whatever the table says (an address that
 //! is none), is 600 Argument Value Invalid. Where WANIPConnection:2 has a code of its own (732 for an
@@ -9,10 +10,14 @@
 
 use super::error::{ActionError, ErrorCode};
 use super::spec::{ActionSpec, Allowed, ArgumentSpec, DataType, Direction, VariableSpec};
+use crate::wire::port_listing::PortListing;
 use std::fmt;
 
+/// What the names of all arguments begin with.
+const PREFIX: &str = "New";
+
 /// A value of a state variable's type.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Value {
     /// ui2.
     Ui2(u16),
@@ -22,6 +27,8 @@ pub(super) enum Value {
     Boolean(bool),
     /// string.
     Text(String),
+    /// string: a list of port mappings, which is written while it is sent.
+    Listing(PortListing),
 }
 
 impl Value {
@@ -36,7 +43,7 @@ impl Value {
             Self::Ui2(_) => DataType::Ui2,
             Self::Ui4(_) => DataType::Ui4,
             Self::Boolean(_) => DataType::Boolean,
-            Self::Text(_) => DataType::String,
+            Self::Text(_) | Self::Listing(_) => DataType::String,
         }
     }
 }
@@ -49,12 +56,13 @@ impl fmt::Display for Value {
             Self::Ui4(number) => number.fmt(f),
             Self::Boolean(truth) => u8::from(*truth).fmt(f),
             Self::Text(text) => text.fmt(f),
+            Self::Listing(_) => Ok(()),
         }
     }
 }
 
 /// The arguments of a request, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Arguments(Vec<(&'static str, Value)>);
 
 impl Arguments {
@@ -69,20 +77,32 @@ impl Arguments {
         let invalid = |what: &str, name: &str| {
             ActionError::new(ErrorCode::InvalidArgs, format!("{what} argument {name}"))
         };
-        let known = |name: &str| action.arguments_of(Direction::In).any(|spec| spec.name == name);
-        if let Some((name, _)) = given.iter().find(|(name, _)| !known(name)) {
+        let called =
+            |spec: &ArgumentSpec, name: &str| spec.name == name || spec.alias == Some(name);
+        let known = |name: &str| action.arguments_of(Direction::In).any(|spec| called(spec, name));
+        let unknown = |name: &str| name.starts_with(PREFIX) && !known(name);
+        if let Some((name, _)) = given.iter().find(|(name, _)| unknown(name)) {
             return Err(invalid("unknown", name));
         }
         let mut checked = Vec::with_capacity(given.len());
         for spec in action.arguments_of(Direction::In) {
-            let mut values = given.iter().filter(|(name, _)| name == spec.name);
-            let (_, text) = values.next().ok_or_else(|| invalid("missing", spec.name))?;
+            let mut values =
+                given.iter().filter(|(name, _)| called(spec, name)).map(|(_, text)| text.as_str());
+            let text =
+                values.next().or(spec.absent).ok_or_else(|| invalid("missing", spec.name))?;
             if values.next().is_some() {
                 return Err(invalid("repeated", spec.name));
             }
             checked.push((spec.name, parse(spec, text)?));
         }
         Ok(Self(checked))
+    }
+
+    /// Replaces a text.
+    pub(super) fn set_text(&mut self, name: &str, text: String) {
+        if let Some((_, value)) = self.0.iter_mut().find(|(known, _)| *known == name) {
+            *value = Value::Text(text);
+        }
     }
 
     /// A ui2.
@@ -183,7 +203,7 @@ fn check_allowed(name: &str, variable: &VariableSpec, value: &Value) -> Result<(
             let number = match value {
                 Value::Ui2(number) => u32::from(*number),
                 Value::Ui4(number) => *number,
-                Value::Boolean(_) | Value::Text(_) => return Ok(()),
+                _ => return Ok(()),
             };
             if number < *minimum {
                 Err(ActionError::new(*too_low, format!("{name} is {number}")))

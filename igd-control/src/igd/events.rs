@@ -24,6 +24,8 @@ impl<P: PacketPath> Gateway<P> {
             "PortMappingNumberOfEntries" => Some(self.table.number_of_entries().to_string()),
             "SystemUpdateID" => Some(self.table.changes().to_string()),
             "PhysicalLinkStatus" => nth(self.common_link_properties(), 3),
+            "EnabledForInternet" => Some(Value::Boolean(self.connection.is_enabled()).to_string()),
+            "NumberOfActiveConnections" => Some(u8::from(self.connection.transits()).to_string()),
             "DefaultConnectionService" => {
                 Some(service.tree().default_connection_service(self.root_uuid))
             }

@@ -1,8 +1,9 @@
 //! The gateway's state, and the way of a control message through it.
 
 use super::arguments::{Arguments, Value};
+use super::connection::{Connection, ConnectionConfig, Errand};
 use super::device::Tree;
-use super::error::{ActionError, ErrorCode};
+use super::error::ActionError;
 use super::message::{ControlRequest, ControlResponse, Invocation};
 use super::spec::Action;
 use super::view::MappingView;
@@ -14,6 +15,7 @@ use crate::metrics;
 use crate::policy::{Mode, Policy};
 use nat_common::BootTime;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// What the gateway is told at its start.
@@ -27,6 +29,10 @@ pub struct GatewayConfig {
     pub limits: Limits,
     /// Seconds that the longest lease of a version 1 control point lasts.
     pub longest_lease: u32,
+    /// What there is to bring the connection up and down.
+    pub connection: ConnectionConfig,
+    /// WANAccessProvider.
+    pub access_provider: String,
     /// Where random ports begin; any number that is not the same at every start.
     pub seed: u64,
 }
@@ -38,6 +44,8 @@ impl Default for GatewayConfig {
             policy: Mode::default(),
             limits: Limits::default(),
             longest_lease: MAX_LEASE,
+            connection: ConnectionConfig::default(),
+            access_provider: String::new(),
             seed: 0,
         }
     }
@@ -87,7 +95,12 @@ pub struct Gateway<P> {
     pub(super) longest_lease: u32,
     pub(super) traffic: TrafficTotals,
     pub(super) link: LinkProperties,
-    pub(super) connected_since: Option<BootTime>,
+    pub(super) connection: Connection,
+    /// Whether packets may transit, as the packet path was told last.
+    permitted: Option<bool>,
+    pub(super) access_provider: String,
+    /// Long lists that are being sent hold a share of it.
+    pub(super) listings: Arc<()>,
 }
 
 impl<P: PacketPath> Gateway<P> {
@@ -102,7 +115,10 @@ impl<P: PacketPath> Gateway<P> {
             longest_lease: config.longest_lease,
             traffic: TrafficTotals::default(),
             link: LinkProperties::default(),
-            connected_since: None,
+            connection: Connection::new(config.connection),
+            permitted: None,
+            access_provider: config.access_provider.clone(),
+            listings: Arc::default(),
         };
         gateway.refresh(now);
         gateway
@@ -122,6 +138,7 @@ impl<P: PacketPath> Gateway<P> {
         self.expire(now);
         let Invocation { peer, service, run, ref arguments, .. } = *invocation;
         let outcome = self.run(run, &Call { now, peer, tree: service.tree(), arguments });
+        self.permit();
         invocation.answer(outcome)
     }
 
@@ -138,21 +155,52 @@ impl<P: PacketPath> Gateway<P> {
         ended
     }
 
-    /// When [`Self::expire`] has something to do next.
+    /// When [`Self::refresh`] or [`Self::expire`] has something to do next.
     pub fn next_deadline(&self) -> Option<BootTime> {
-        self.table.next_deadline()
+        let moments = [self.table.next_deadline(), self.connection.next_moment()];
+        moments.into_iter().flatten().min()
     }
 
-    /// Notes whether there is a connection. Called by the gateway itself before every action, and
-    /// by the daemon when an address comes or goes.
+    /// Looks at the link and the clock, and has the packet path follow the connection. Called by the
+    /// gateway itself before every action, and by the daemon when the link changes and in time.
     pub fn refresh(&mut self, now: BootTime) {
-        self.connected_since =
-            self.path.external_address().map(|_| self.connected_since.unwrap_or(now));
+        self.connection.link_is(now, self.path.wan_link());
+        if self.connection.counts(now) {
+            self.connection.packets_are(now, self.path.packets());
+        }
+        self.connection.pass(now);
+        self.permit();
     }
 
-    /// Since when the gateway has had an external address.
-    pub fn connected_since(&self) -> Option<BootTime> {
-        self.connected_since
+    /// Has packets transit, or not: "no packets are transiting the gateway" while Disconnected
+    /// (WANIPConnection:2, section 2.3.5.6).
+    fn permit(&mut self) {
+        let transits = self.connection.transits();
+        if self.permitted != Some(transits) {
+            self.path.permit(transits);
+            self.permitted = Some(transits);
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The operator's command to run now, once.
+    pub fn take_errand(&mut self) -> Option<Errand> {
+        self.connection.take_errand()
+    }
+
+    /// An operator's command has ended, well or not.
+    pub fn errand_ended(&mut self, errand: Errand, well: bool) {
+        self.connection.errand_ended(errand, well);
+        self.permit();
+    }
+
+    /// The address that remote hosts see; `None` while there is no connection.
+    pub fn external_address(&self) -> Option<Ipv4Addr> {
+        self.path.external_address().filter(|_| self.connection.transits())
     }
 
     /// Takes over a forward that the packet path held before a restart.
@@ -205,7 +253,21 @@ impl<P: PacketPath> Gateway<P> {
 
     fn run(&mut self, action: Action, call: &Call<'_>) -> Result<Vec<Value>, ActionError> {
         match action {
-            Action::SetConnectionType => Err(ErrorCode::ReadOnly.into()),
+            Action::SetConnectionType => self.set_connection_type(call),
+            Action::RequestConnection => self.request_connection(call),
+            Action::RequestTermination => self.request_termination(call),
+            Action::ForceTermination => self.force_termination(call),
+            Action::SetAutoDisconnectTime => self.set_auto_disconnect(call),
+            Action::SetIdleDisconnectTime => self.set_idle_disconnect(call),
+            Action::SetWarnDisconnectDelay => self.set_warn_delay(call),
+            Action::GetAutoDisconnectTime => Ok(vec![Value::Ui4(self.connection.times().0)]),
+            Action::GetIdleDisconnectTime => Ok(vec![Value::Ui4(self.connection.times().1)]),
+            Action::GetWarnDisconnectDelay => Ok(vec![Value::Ui4(self.connection.times().2)]),
+            Action::SetEnabledForInternet => self.set_enabled_for_internet(call),
+            Action::GetEnabledForInternet => Ok(vec![Value::Boolean(self.connection.is_enabled())]),
+            Action::GetWanAccessProvider => Ok(vec![Value::text(&self.access_provider)]),
+            Action::GetMaximumActiveConnections => Ok(vec![Value::Ui2(1)]),
+            Action::GetActiveConnections => self.active_connection(call),
             Action::GetConnectionTypeInfo => Ok(self.connection_type_info()),
             Action::GetStatusInfo => Ok(self.status_info(call.now)),
             Action::GetNatRsipStatus => Ok(self.nat_rsip_status()),

@@ -6,6 +6,7 @@ use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
 use super::spec::{Action, ActionSpec, Direction, ServiceKind};
 use crate::metrics;
+use crate::wire::port_listing::PortListing;
 use crate::wire::soap::{self, SoapError, SoapRequest};
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -112,6 +113,16 @@ impl Invocation {
     /// The answer when the action has come to this.
     pub(super) fn answer(&self, outcome: Result<Vec<Value>, ActionError>) -> ControlResponse {
         let action = self.spec.name;
+        let outcome = match outcome.map(|mut values| (values.pop(), values)) {
+            Ok((Some(Value::Listing(listing)), others)) if others.is_empty() => {
+                return self.listed(listing);
+            }
+            Ok((last, mut values)) => {
+                values.extend(last);
+                Ok(values)
+            }
+            Err(error) => Err(error),
+        };
         let outcome = outcome.and_then(|values| Ok(label(self.spec, &values)?));
         answered(
             self.service,
@@ -131,6 +142,58 @@ impl Invocation {
             }
         }
     }
+}
+
+impl Invocation {
+    /// The answer that is a list.
+    fn listed(&self, listing: PortListing) -> ControlResponse {
+        let short = listing.is_short();
+        let mut names = self.spec.arguments_of(Direction::Out).map(|argument| argument.name);
+        let name = names.next().unwrap_or_default();
+        let parts = listing.answer(&self.service_type, self.spec.name, name);
+        // Short, it has a length, which some clients want.
+        let body = match short {
+            true => ReplyBody::Whole(parts.flatten().collect()),
+            false => ReplyBody::Parts(Box::new(parts)),
+        };
+        ControlResponse { status: 200, body }
+    }
+
+    /// Host names that stand where addresses may: to be resolved before the action is carried out.
+    pub fn host_names(&self) -> Vec<String> {
+        let texts = HOSTS.into_iter().filter_map(|name| self.arguments.text(name).ok());
+        let names = texts.map(str::trim).filter(|text| is_host_name(text));
+        names.map(str::to_owned).collect()
+    }
+
+    /// The address of a host name.
+    pub fn resolved(&mut self, host: &str, address: Ipv4Addr) {
+        for name in HOSTS {
+            if self.arguments.text(name).is_ok_and(|text| text.trim() == host) {
+                self.arguments.set_text(name, address.to_string());
+            }
+        }
+    }
+}
+
+/// The arguments that may be host names.
+const HOSTS: [&str; 2] = ["NewRemoteHost", "NewInternalClient"];
+
+/// Whether a text is a domain name as RFC 1035, 2.3.1, has it (with digits in front, RFC 1123, 2.1),
+/// and cannot be meant for an address.
+fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253
+        && name.split('.').all(label)
+        && last.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 fn answered(service: ServiceKind, action: &'static str, code: u16) {

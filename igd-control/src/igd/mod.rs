@@ -6,7 +6,8 @@
 //! version 1 and 2, over the same state.
 
 mod arguments;
-mod connection;
+pub mod connection;
+mod connection_actions;
 pub mod device;
 mod error;
 mod events;

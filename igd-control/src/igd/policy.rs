@@ -6,7 +6,7 @@
 use super::error::{ActionError, ErrorCode};
 use super::gateway::Gateway;
 use crate::mapping::{MappingRequest, PacketPath, PortMapping, View};
-use crate::policy::{Policy, Question, Scope, Via};
+use crate::policy::{Mode, Policy, Question, Scope, Via};
 use std::net::Ipv4Addr;
 
 impl Policy {
@@ -39,6 +39,18 @@ impl Policy {
     pub(super) fn fits(&self, peer: Ipv4Addr, request: &MappingRequest, port: u16) -> bool {
         let asked = question(peer, request);
         self.decide(&Question { external_port: port, ..asked }).allowed
+    }
+
+    /// Whether a control point may do what everybody behind the gateway feels: end the connection, or
+    /// set when it ends.
+    ///
+    /// # Errors
+    /// 606.
+    pub(super) fn check_connection(&self) -> Result<(), ActionError> {
+        match self.mode {
+            Mode::OwnClient => Err(denied("the connection is everybody's")),
+            Mode::Open => Ok(()),
+        }
     }
 
     /// Whether `peer` may read or delete a mapping.

@@ -7,14 +7,18 @@ use super::gateway::{Call, Gateway};
 use super::policy::denied;
 use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{MapError, MappingKey, MappingRequest, PacketPath, PortMapping};
-use crate::wire::port_listing::port_listing;
+use crate::wire::port_listing::PortListing;
 use nat_common::Protocol;
 use nat_common::ports::WILDCARD_PORT;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 /// Longest description that is kept, bytes.
 const MAX_DESCRIPTION: usize = 256;
+
+/// Long lists that may be on their way at the same time.
+const LISTINGS: usize = 4;
 
 /// Ipv4Addr::BROADCAST as it is written.
 const BROADCAST: &str = "255.255.255.255";
@@ -93,11 +97,16 @@ impl<P: PacketPath> Gateway<P> {
             most => most.into(),
         };
         let meant = |mapping: &&PortMapping| self.policy.manages(call.peer, manage, mapping);
-        let mut found = self.table.range(protocol, ports).filter(meant).take(most).peekable();
-        if found.peek().is_none() {
+        let found = self.table.range(protocol, ports).filter(meant).take(most);
+        let listing = PortListing::new(call.now, found, Arc::clone(&self.listings));
+        if listing.is_empty() {
             return Err(ErrorCode::PortMappingNotFound.into());
         }
-        Ok(vec![Value::Text(port_listing(call.now, found))])
+        // The rows are in memory until they are sent, however slowly they are taken.
+        if !listing.is_short() && Arc::strong_count(&self.listings) > 1 + LISTINGS {
+            return Err(ErrorCode::OutOfMemory.into());
+        }
+        Ok(vec![Value::Listing(listing)])
     }
 
     /// What AddPortMapping and AddAnyPortMapping are asked for.
@@ -231,7 +240,7 @@ fn host_address(variable: &str, text: &str) -> Result<Ipv4Addr, ActionError> {
     let address: Ipv4Addr = text
         .trim()
         .parse()
-        .map_err(|_| invalid("must be an IPv4 address; host names are not supported"))?;
+        .map_err(|_| invalid("must be an IPv4 address, or the name of a host that has one"))?;
     if address.is_unspecified() || address.is_loopback() || address.octets()[0] >= 224 {
         return Err(invalid("must be the address of a host"));
     }

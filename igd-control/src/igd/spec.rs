@@ -210,6 +210,15 @@ impl ActionSpec {
 pub enum Action {
     SetConnectionType,
     GetConnectionTypeInfo,
+    RequestConnection,
+    RequestTermination,
+    ForceTermination,
+    SetAutoDisconnectTime,
+    SetIdleDisconnectTime,
+    SetWarnDisconnectDelay,
+    GetAutoDisconnectTime,
+    GetIdleDisconnectTime,
+    GetWarnDisconnectDelay,
     GetStatusInfo,
     GetNatRsipStatus,
     GetGenericPortMappingEntry,
@@ -220,7 +229,12 @@ pub enum Action {
     DeletePortMappingRange,
     GetExternalIpAddress,
     GetListOfPortMappings,
+    SetEnabledForInternet,
+    GetEnabledForInternet,
     GetCommonLinkProperties,
+    GetWanAccessProvider,
+    GetMaximumActiveConnections,
+    GetActiveConnections,
     GetTotalBytesSent,
     GetTotalBytesReceived,
     GetTotalPacketsSent,
@@ -238,17 +252,31 @@ pub struct ArgumentSpec {
     pub direction: Direction,
     /// The variable that gives its type and values.
     pub related: &'static VariableSpec,
+    /// Another name, which is accepted as well.
+    pub alias: Option<&'static str>,
+    /// What it is when it is left out; `None` where it must not be.
+    pub absent: Option<&'static str>,
 }
 
 impl ArgumentSpec {
     /// An argument of the request.
     pub(super) const fn input(name: &'static str, related: &'static VariableSpec) -> Self {
-        Self { name, direction: Direction::In, related }
+        Self { name, direction: Direction::In, related, alias: None, absent: None }
+    }
+
+    /// With another name.
+    pub(super) const fn or_called(self, alias: &'static str) -> Self {
+        Self { alias: Some(alias), ..self }
+    }
+
+    /// That may be left out.
+    pub(super) const fn or(self, absent: &'static str) -> Self {
+        Self { absent: Some(absent), ..self }
     }
 
     /// An argument of the response.
     pub(super) const fn output(name: &'static str, related: &'static VariableSpec) -> Self {
-        Self { name, direction: Direction::Out, related }
+        Self { name, direction: Direction::Out, related, alias: None, absent: None }
     }
 }
 

@@ -6,6 +6,7 @@ use super::path::{PacketPath, PathError, PortForward};
 use super::table::PortMappingTable;
 use crate::metrics::{self, Limit};
 use nat_common::{BootTime, Protocol};
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 
 impl PortMappingTable {
@@ -148,6 +149,7 @@ impl PortMappingTable {
         keys: &[MappingKey],
     ) -> Vec<PortMapping> {
         let mut removed = Vec::with_capacity(keys.len());
+        let mut closing = Vec::new();
         for port in keys.chunk_by(MappingKey::same_port) {
             let Some(key) = port.first() else { continue };
             let before = self.forward(key);
@@ -156,12 +158,15 @@ impl PortMappingTable {
             if before == after {
                 continue;
             }
-            if self.switch(path, now, key, before.clone(), after).is_err() {
+            if after.is_none() {
+                closing.extend(before);
+            } else if self.switch(path, now, key, before.clone(), after).is_err() {
                 // What was let in must not stay open: better no forward than the old one.
                 removed.extend(self.abandon(key));
                 self.close(path, now, before);
             }
         }
+        self.close_all(path, now, &closing);
         if !removed.is_empty() {
             self.changes = self.changes.wrapping_add(1);
         }
@@ -211,6 +216,24 @@ impl PortMappingTable {
         path.close(now, &forward);
         self.endpoints.closed(&forward);
         self.restate(path, now, &forward);
+    }
+
+    /// Closes forwards, all at the same moment.
+    fn close_all<P: PacketPath>(&mut self, path: &mut P, now: BootTime, forwards: &[PortForward]) {
+        match forwards {
+            [] => return,
+            [forward] => path.close(now, forward),
+            forwards => path.close_all(now, forwards),
+        }
+        for forward in forwards {
+            self.endpoints.closed(forward);
+        }
+        let mut stated = HashSet::new();
+        for forward in forwards {
+            if stated.insert((forward.protocol, forward.internal)) {
+                self.restate(path, now, forward);
+            }
+        }
     }
 
     /// After a forward has gone or was disabled: states again the oldest that its internal endpoint still has, so

@@ -1,5 +1,7 @@
 //! A packet path in memory, for tests.
 
+use crate::igd::connection::WanLink;
+
 use super::path::{PacketPath, PathError, PortForward};
 use nat_common::{BootTime, Protocol};
 use std::collections::{BTreeMap, HashMap};
@@ -22,6 +24,12 @@ pub(crate) struct FakePath {
     /// Everything but these ports is refused.
     pub(crate) only: Option<Vec<u16>>,
     pub(crate) calls: Vec<Call>,
+    /// Packets may transit.
+    pub(crate) transits: bool,
+    /// The WAN interface has no carrier.
+    pub(crate) unplugged: bool,
+    /// There is no WAN interface.
+    pub(crate) gone: bool,
 }
 
 impl FakePath {
@@ -36,6 +44,20 @@ impl FakePath {
 }
 
 impl PacketPath for FakePath {
+    fn wan_link(&self) -> WanLink {
+        let there = self.external.is_some() && !self.unplugged && !self.gone;
+        WanLink {
+            present: !self.gone,
+            carrier: !self.unplugged && !self.gone,
+            addressed: there,
+            routed: there,
+        }
+    }
+
+    fn permit(&mut self, transit: bool) {
+        self.transits = transit;
+    }
+
     fn external_address(&self) -> Option<Ipv4Addr> {
         self.external
     }

@@ -113,7 +113,11 @@ impl PortMappingTable {
         request: &MappingRequest,
     ) -> Result<(), MapError> {
         let in_the_way = |other: &&PortMapping| {
-            !other.is_static() && (other.key == request.key || other.internal != request.internal)
+            !other.is_static()
+                && match other.key == request.key {
+                    true => other.internal.ip() != request.internal.ip(),
+                    false => other.internal != request.internal,
+                }
         };
         let others: Vec<_> = self.on_port(&request.key).filter(in_the_way).map(|o| o.key).collect();
         for key in others {

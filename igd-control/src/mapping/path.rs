@@ -1,5 +1,6 @@
 //! What the port-mapping table asks of the packet path.
 
+use crate::igd::connection::WanLink;
 use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -72,4 +73,24 @@ pub trait PacketPath {
 
     /// Ends the forward of a port. Its TCP connections go on, its UDP sessions end.
     fn close(&mut self, now: BootTime, forward: &PortForward);
+
+    /// Ends forwards, all at the same moment: no packet finds one open after another one was found
+    /// closed.
+    fn close_all(&mut self, now: BootTime, forwards: &[PortForward]) {
+        forwards.iter().for_each(|forward| self.close(now, forward));
+    }
+
+    /// What the WAN link is like.
+    fn wan_link(&self) -> WanLink {
+        let address = self.external_address().is_some();
+        WanLink { addressed: address, routed: address, ..WanLink::READY }
+    }
+
+    /// How many packets have been translated, towards the WAN and from it.
+    fn packets(&self) -> u64 {
+        0
+    }
+
+    /// Lets packets transit the gateway, or none.
+    fn permit(&mut self, _transit: bool) {}
 }

@@ -16,6 +16,16 @@ impl XmlWriter {
         xml
     }
 
+    /// Begins in the midst of a document.
+    pub(super) fn fragment() -> Self {
+        Self(Writer::new(Vec::with_capacity(32 * 1_024)))
+    }
+
+    /// Character data.
+    pub(super) fn characters(&mut self, text: &str) {
+        self.event(Event::Text(BytesText::new(&legal(text))));
+    }
+
     /// An element with others in it.
     pub(super) fn element(&mut self, name: &str, content: impl FnOnce(&mut Self)) {
         self.element_with(name, &[], content);
@@ -36,9 +46,7 @@ impl XmlWriter {
 
     /// An element with text in it. What XML cannot hold becomes U+FFFD.
     pub(super) fn text(&mut self, name: &str, text: &str) {
-        self.element(name, |xml| {
-            xml.event(Event::Text(BytesText::new(&legal(text))));
-        });
+        self.element(name, |xml| xml.characters(text));
     }
 
     /// The document.

@@ -5,7 +5,8 @@ use crate::NEXT;
 use crate::kernel::Kernel;
 use aya_ebpf::bindings::{TC_ACT_SHOT, xdp_action};
 use aya_ebpf::helpers::{
-    bpf_clone_redirect, bpf_redirect_neigh, bpf_skb_store_bytes, bpf_xdp_adjust_meta,
+    bpf_clone_redirect, bpf_redirect_neigh, bpf_skb_change_head, bpf_skb_store_bytes,
+    bpf_xdp_adjust_meta,
 };
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -15,17 +16,28 @@ use nat_common::Counter;
 use nat_common::link::MAX_LINKS;
 use nat_common::session::Side;
 use nat_ebpf::Tables;
-use nat_ebpf::frame::ETHERNET;
+use nat_ebpf::frame::{ETHERNET, ETHERNET_WORDS, ETHERTYPE_IPV4};
 
 /// Marks the metadata of a translated packet that `nat_neighbour` is to send.
 const HAND_OVER: u32 = 0x4e41_5401;
 
-/// What stands before the packet then.
+/// What stands before the packet then, in the last of [`ROOM`] bytes.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct HandOver {
     mark: u32,
     ifindex: u32,
 }
+
+/// Length of the metadata. More than the note needs: in generic mode Linux since 6.9 forgets the length of
+/// the Ethernet header, so that programs are shown the packet from its IP header on, and as its metadata
+/// what is so many bytes before that. The note must be among them.
+const ROOM: usize = 24;
+
+/// Where the note is.
+const NOTE: usize = ROOM - size_of::<HandOver>();
+/// Where it is when the Ethernet header counts as metadata.
+const NOTE_BEFORE_HEADER: usize = NOTE - ETHERNET;
 
 /// In the place of an interface: everybody in every LAN.
 pub(crate) const EVERY_LAN: u32 = 0;
@@ -38,16 +50,15 @@ pub(crate) fn hand_over<const TRUNK: bool>(
     kernel: &Kernel<TRUNK>,
     ifindex: u32,
 ) -> u32 {
-    const SIZE: usize = size_of::<HandOver>();
     // SAFETY: the context is the one that the kernel gave us; the helper checks the room.
-    let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(SIZE as i32)) };
+    let moved = unsafe { bpf_xdp_adjust_meta(ctx.ctx, -(ROOM as i32)) };
     let (start, end) = (ctx.metadata(), ctx.metadata_end());
-    if moved != 0 || start + SIZE > end {
+    if moved != 0 || start + ROOM > end {
         kernel.count(Counter::DropNeighbour, 1);
         return xdp_action::XDP_DROP;
     }
     // SAFETY: the bounds were checked on the line above; metadata is aligned to four bytes.
-    unsafe { (start as *mut HandOver).write(HandOver { mark: HAND_OVER, ifindex }) };
+    unsafe { ((start + NOTE) as *mut HandOver).write(HandOver { mark: HAND_OVER, ifindex }) };
     xdp_action::XDP_PASS
 }
 
@@ -55,17 +66,26 @@ pub(crate) fn hand_over<const TRUNK: bool>(
 /// those for more than one interface.
 #[classifier]
 pub fn nat_neighbour(ctx: TcContext) -> i32 {
-    const SIZE: usize = size_of::<HandOver>();
     let skb = ctx.skb.skb;
     // SAFETY: the kernel gave us the context, and the verifier turns these into bounded pointers.
     let (start, end) = unsafe { ((*skb).data_meta as usize, (*skb).data as usize) };
-    if start + SIZE > end {
+    if start + ROOM > end {
         return NEXT;
     }
     // SAFETY: the bounds were checked above; metadata is aligned to four bytes.
-    let note = unsafe { (start as *const HandOver).read() };
+    let mut note = unsafe { ((start + NOTE) as *const HandOver).read() };
     if note.mark != HAND_OVER {
-        return NEXT;
+        // SAFETY: the bounds were checked above.
+        note = unsafe { ((start + NOTE_BEFORE_HEADER) as *const HandOver).read_unaligned() };
+        if note.mark != HAND_OVER {
+            return NEXT;
+        }
+        // Has the kernel count the header again. It is all zeros then, and written anew on the way out.
+        // SAFETY: the context is the one that the kernel gave us.
+        if unsafe { bpf_skb_change_head(skb, ETHERNET as u32, 0) } != 0 {
+            Kernel::<false>::maps_only().count(Counter::DropNeighbour, 1);
+            return TC_ACT_SHOT;
+        }
     }
     if note.ifindex == EVERY_LAN {
         return to_every_lan(&ctx);
@@ -92,12 +112,13 @@ fn to_every_lan(ctx: &TcContext) -> i32 {
             continue;
         }
         let [a, b, c] = link.mac;
-        let mut macs: [u16; 6] = [BROADCAST, BROADCAST, BROADCAST, a, b, c];
-        let size = size_of_val(&macs) as u32;
+        let mut header: [u16; ETHERNET_WORDS] =
+            [BROADCAST, BROADCAST, BROADCAST, a, b, c, ETHERTYPE_IPV4.to_be()];
+        let size = size_of_val(&header) as u32;
         // SAFETY: the context is the kernel's, and the bytes and their length are those of the array. The
         // first copy keeps its addresses: writing makes the next one's header its own.
         unsafe {
-            bpf_skb_store_bytes(skb.cast(), 0, (&raw mut macs).cast(), size, 0);
+            bpf_skb_store_bytes(skb.cast(), 0, (&raw mut header).cast(), size, 0);
             bpf_clone_redirect(skb, link.ifindex, 0);
         }
     }

@@ -1,5 +1,7 @@
 //! The gateway as control points meet it: messages in, messages out.
 
+mod connection;
+mod figures;
 mod mappings;
 mod messages;
 mod reading;

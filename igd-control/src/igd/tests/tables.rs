@@ -137,9 +137,10 @@ fn sample(variable: &str) -> &'static str {
         "InternalClient" => "192.168.1.10",
         "ConnectionType" => "IP_Routed",
         "ExternalPort" | "InternalPort" => "5000",
-        "PortMappingNumberOfEntries" => "0",
-        "PortMappingEnabled" | "A_ARG_TYPE_Manage" => "yes",
+        "PortMappingNumberOfEntries" | "NumberOfActiveConnections" => "0",
+        "PortMappingEnabled" | "A_ARG_TYPE_Manage" | "EnabledForInternet" => "yes",
         "PortMappingLeaseDuration" => "60",
+        "AutoDisconnectTime" | "IdleDisconnectTime" | "WarnDisconnectDelay" => "60",
         _ => "",
     }
 }
@@ -162,8 +163,7 @@ fn every_implemented_action_reads_and_answers_as_its_table_says() {
                 }
                 Err(code) => {
                     let expected = match (action.name, kind.tree()) {
-                        ("SetConnectionType", Tree::Igd1) => 501,
-                        ("SetConnectionType", Tree::Igd2) => 731,
+                        ("SetConnectionType", _) => 703,
                         ("SetDefaultConnectionService", _) => 720,
                         _ => 0,
                     };

@@ -80,22 +80,25 @@ static GET_CONNECTION_TYPE_INFO: ActionSpec = ActionSpec::required(
         output("NewPossibleConnectionTypes", &POSSIBLE_CONNECTION_TYPES),
     ],
 );
-static REQUEST_CONNECTION: ActionSpec = ActionSpec::required("RequestConnection", None, &[]);
-static REQUEST_TERMINATION: ActionSpec = ActionSpec::optional("RequestTermination", None, &[]);
-static FORCE_TERMINATION: ActionSpec = ActionSpec::required("ForceTermination", None, &[]);
+static REQUEST_CONNECTION: ActionSpec =
+    ActionSpec::required("RequestConnection", Some(Action::RequestConnection), &[]);
+static REQUEST_TERMINATION: ActionSpec =
+    ActionSpec::optional("RequestTermination", Some(Action::RequestTermination), &[]);
+static FORCE_TERMINATION: ActionSpec =
+    ActionSpec::required("ForceTermination", Some(Action::ForceTermination), &[]);
 static SET_AUTO_DISCONNECT_TIME: ActionSpec = ActionSpec::optional(
     "SetAutoDisconnectTime",
-    None,
+    Some(Action::SetAutoDisconnectTime),
     &[input("NewAutoDisconnectTime", &AUTO_DISCONNECT_TIME)],
 );
 static SET_IDLE_DISCONNECT_TIME: ActionSpec = ActionSpec::optional(
     "SetIdleDisconnectTime",
-    None,
+    Some(Action::SetIdleDisconnectTime),
     &[input("NewIdleDisconnectTime", &IDLE_DISCONNECT_TIME)],
 );
 static SET_WARN_DISCONNECT_DELAY: ActionSpec = ActionSpec::optional(
     "SetWarnDisconnectDelay",
-    None,
+    Some(Action::SetWarnDisconnectDelay),
     &[input("NewWarnDisconnectDelay", &WARN_DISCONNECT_DELAY)],
 );
 static GET_STATUS_INFO: ActionSpec = ActionSpec::required(
@@ -109,17 +112,17 @@ static GET_STATUS_INFO: ActionSpec = ActionSpec::required(
 );
 static GET_AUTO_DISCONNECT_TIME: ActionSpec = ActionSpec::optional(
     "GetAutoDisconnectTime",
-    None,
+    Some(Action::GetAutoDisconnectTime),
     &[output("NewAutoDisconnectTime", &AUTO_DISCONNECT_TIME)],
 );
 static GET_IDLE_DISCONNECT_TIME: ActionSpec = ActionSpec::optional(
     "GetIdleDisconnectTime",
-    None,
+    Some(Action::GetIdleDisconnectTime),
     &[output("NewIdleDisconnectTime", &IDLE_DISCONNECT_TIME)],
 );
 static GET_WARN_DISCONNECT_DELAY: ActionSpec = ActionSpec::optional(
     "GetWarnDisconnectDelay",
-    None,
+    Some(Action::GetWarnDisconnectDelay),
     &[output("NewWarnDisconnectDelay", &WARN_DISCONNECT_DELAY)],
 );
 static GET_NAT_RSIP_STATUS: ActionSpec = ActionSpec::required(
@@ -131,7 +134,7 @@ static DELETE_PORT_MAPPING: ActionSpec = ActionSpec::required(
     "DeletePortMapping",
     Some(Action::DeletePortMapping),
     &[
-        input("NewRemoteHost", &REMOTE_HOST),
+        input("NewRemoteHost", &REMOTE_HOST).or(""),
         input("NewExternalPort", &EXTERNAL_PORT),
         input("NewProtocol", &PROTOCOL),
     ],

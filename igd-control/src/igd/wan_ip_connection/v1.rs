@@ -71,7 +71,7 @@ static ACTIONS: &[&ActionSpec] = &[
         "GetSpecificPortMappingEntry",
         Some(Action::GetSpecificPortMappingEntry),
         &[
-            input("NewRemoteHost", &REMOTE_HOST),
+            input("NewRemoteHost", &REMOTE_HOST).or(""),
             input("NewExternalPort", &EXTERNAL_PORT),
             input("NewProtocol", &PROTOCOL),
             output("NewInternalPort", &INTERNAL_PORT),
@@ -85,7 +85,7 @@ static ACTIONS: &[&ActionSpec] = &[
         "AddPortMapping",
         Some(Action::AddPortMapping),
         &[
-            input("NewRemoteHost", &REMOTE_HOST),
+            input("NewRemoteHost", &REMOTE_HOST).or(""),
             input("NewExternalPort", &EXTERNAL_PORT),
             input("NewProtocol", &PROTOCOL),
             input("NewInternalPort", &INTERNAL_PORT),

@@ -78,7 +78,7 @@ static ACTIONS: &[&ActionSpec] = &[
         "GetSpecificPortMappingEntry",
         Some(Action::GetSpecificPortMappingEntry),
         &[
-            input("NewRemoteHost", &REMOTE_HOST),
+            input("NewRemoteHost", &REMOTE_HOST).or(""),
             input("NewExternalPort", &EXTERNAL_PORT),
             input("NewProtocol", &PROTOCOL),
             output("NewInternalPort", &INTERNAL_PORT),
@@ -92,7 +92,7 @@ static ACTIONS: &[&ActionSpec] = &[
         "AddPortMapping",
         Some(Action::AddPortMapping),
         &[
-            input("NewRemoteHost", &REMOTE_HOST),
+            input("NewRemoteHost", &REMOTE_HOST).or(""),
             input("NewExternalPort", &EXTERNAL_PORT),
             input("NewProtocol", &PROTOCOL),
             input("NewInternalPort", &INTERNAL_PORT),
@@ -106,7 +106,7 @@ static ACTIONS: &[&ActionSpec] = &[
         "AddAnyPortMapping",
         Some(Action::AddAnyPortMapping),
         &[
-            input("NewRemoteHost", &REMOTE_HOST),
+            input("NewRemoteHost", &REMOTE_HOST).or(""),
             input("NewExternalPort", &EXTERNAL_PORT),
             input("NewProtocol", &PROTOCOL),
             input("NewInternalPort", &INTERNAL_PORT),
@@ -134,7 +134,8 @@ static ACTIONS: &[&ActionSpec] = &[
         Some(Action::GetListOfPortMappings),
         &[
             input("NewStartPort", &EXTERNAL_PORT),
-            input("NewEndPort", &EXTERNAL_PORT),
+            // As the standard's XML calls it, against its table 2-49.
+            input("NewEndPort", &EXTERNAL_PORT).or_called("NewEndPoint"),
             input("NewProtocol", &PROTOCOL),
             input("NewManage", &MANAGE),
             input("NewNumberOfPorts", &NUMBER_OF_ENTRIES),

@@ -2,7 +2,7 @@
 
 use super::{identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource};
 use crate::{
-    gena::{Hub, Subscriber, Values},
+    gena::{Hub, Subscriber},
     http::{Place, Site},
     igd::{
         ControlRequest, ControlResponse, Gateway, Invocation, MappingView, ServiceKind,
@@ -91,7 +91,7 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         let result = change(now, &mut gateway);
         self.keeper.keep(&mut gateway);
-        self.publish(now, &mut gateway);
+        self.publish(now, &gateway);
         drop(gateway);
         self.changed.notify_one();
         result
@@ -154,7 +154,7 @@ impl<P: PacketPath> Shared<P> {
         self.note_errand(&mut gateway);
         self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
-        self.publish(now, &mut gateway);
+        self.publish(now, &gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
         Duration::from_nanos(next.nanos_from(now))
     }
@@ -184,16 +184,8 @@ impl<P: PacketPath> Shared<P> {
     }
 
     /// Tells subscribers what has changed.
-    fn publish(&self, now: BootTime, gateway: &mut Gateway<P>) {
-        self.events.publish(ServiceKind::ALL, |service| self.evented(now, gateway, service));
-    }
-
-    /// What subscribers of a service know.
-    fn evented(&self, now: BootTime, gateway: &mut Gateway<P>, service: ServiceKind) -> Values {
-        if matches!(service, ServiceKind::WanCommonInterfaceConfig(_)) {
-            gateway.set_link(self.wan.link());
-        }
-        gateway.evented(now, service)
+    fn publish(&self, now: BootTime, gateway: &Gateway<P>) {
+        self.events.publish(ServiceKind::ALL, |service| gateway.evented(now, service));
     }
 
     /// Never held across an await: calls on the gateway do not wait for anything.
@@ -241,7 +233,7 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
             let response = gateway.carry_out(now, &invocation);
             self.note_errand(&mut gateway);
             self.keeper.keep(&mut gateway);
-            self.publish(now, &mut gateway);
+            self.publish(now, &gateway);
             response
         };
         self.changed.notify_one();
@@ -260,7 +252,7 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
-        let values = || self.evented(now, &mut gateway, service);
+        let values = || gateway.evented(now, service);
         self.events.subscribe(service, who, request, values)
     }
 

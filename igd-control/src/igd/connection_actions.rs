@@ -102,10 +102,10 @@ impl<P: PacketPath> Gateway<P> {
             Value::text("Ethernet"),
             Value::Ui4(self.link.upstream),
             Value::Ui4(self.link.downstream),
-            Value::text(match self.connection.status() {
-                _ if self.link.up => "Up",
-                Status::Unconfigured => "Unavailable",
-                _ => "Down",
+            Value::text(match self.connection.link() {
+                link if link.carrier => "Up",
+                link if link.present => "Down",
+                _ => "Unavailable",
             }),
         ]
     }

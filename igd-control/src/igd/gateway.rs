@@ -73,15 +73,13 @@ pub struct TrafficTotals {
     pub packets_received: u64,
 }
 
-/// The WAN interface as GetCommonLinkProperties tells it.
+/// How fast the WAN interface is, as GetCommonLinkProperties tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkProperties {
     /// Bits per second towards the Internet; 0 if unknown.
     pub upstream: u32,
     /// Bits per second from the Internet; 0 if unknown.
     pub downstream: u32,
-    /// Whether the link has a carrier.
-    pub up: bool,
 }
 
 /// The gateway: the port-mapping table, the connection and the policy, over a packet path.

@@ -193,6 +193,11 @@ impl Connection {
         self.last_error
     }
 
+    /// The WAN link, as it was seen last.
+    pub fn link(&self) -> WanLink {
+        self.link
+    }
+
     /// Whether packets may transit the gateway.
     pub fn transits(&self) -> bool {
         matches!(self.status, Status::Connected | Status::PendingDisconnect)
@@ -299,6 +304,10 @@ impl Connection {
         self.enabled = enabled;
         if enabled {
             self.link_is(now, self.link);
+            // The operator's command has taken the link down.
+            if self.status == Status::Disconnected && self.wanted && self.config.has_up {
+                self.set_up(now);
+            }
         } else if !matches!(
             self.status,
             Status::Unconfigured | Status::Disconnecting | Status::Disconnected

@@ -178,6 +178,17 @@ fn without_internet_access_there_is_no_connection() {
     assert_eq!(connection.status(), Status::Disconnected);
     connection.enable(after(4), true);
     assert_eq!(connection.status(), Status::Connected);
+    let mut commanded = connected(COMMANDS);
+    commanded.enable(after(1), false);
+    assert_eq!(commanded.take_errand(), Some(Errand::Down));
+    commanded.link_is(after(2), UNPLUGGED);
+    commanded.errand_ended(Errand::Down, true);
+    commanded.enable(after(3), true);
+    assert_eq!(
+        (commanded.status(), commanded.take_errand()),
+        (Status::Connecting, Some(Errand::Up))
+    );
+
     connection.force(after(5)).unwrap();
     connection.enable(after(6), false);
     connection.enable(after(7), true);

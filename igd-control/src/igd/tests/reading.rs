@@ -127,7 +127,7 @@ fn counters_run_over_at_four_bytes() {
         packets_sent: 7,
         packets_received: 8,
     });
-    gateway.set_link(LinkProperties { upstream: 10, downstream: 20, up: true });
+    gateway.set_link(LinkProperties { upstream: 10, downstream: 20 });
     let mut read = |action: &str| {
         let service = ServiceKind::WanCommonInterfaceConfig(Tree::Igd2);
         let answer = call_at(&mut gateway, NOW, HOST_A, service, action, &[]).unwrap();

@@ -102,7 +102,7 @@ fn the_first_event_tells_every_evented_variable() -> Result<()> {
             let other = Subscriber::start(&lab.lan, &format!("{LAN_HOST}:0"))?;
             events::subscribe(&lab.lan, gateway.server, &path, &other.url)?;
             let events = other.wait_until(service, SOON, |events| !events.is_empty())?;
-            assert_eq!(names(&events[0]), [variable]);
+            ensure!(names(&events[0]).contains(&variable), "{events:#?}");
             let value = events[0].value(variable).context("no value")?;
             ensure!(value == "Up" || value.contains("WANConnectionDevice:"), "{value}");
         }

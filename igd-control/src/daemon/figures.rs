@@ -28,6 +28,8 @@ pub(super) fn gather(insight: &Insight) -> anyhow::Result<Vec<Sample>> {
         samples.push(Sample::of(Metric::PortsInUse, [label(protocol)], f64::from(ports)));
     }
     samples.extend(mappings(insight));
+    let subscriptions = insight.shared.events().subscriptions();
+    samples.push(Sample::new(Metric::Subscriptions, subscriptions as f64));
     samples.extend(store(insight.shared.keeper().store()));
     Ok(samples)
 }

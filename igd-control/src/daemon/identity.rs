@@ -9,12 +9,7 @@ use crate::{
     },
 };
 use hyper::body::Bytes;
-use std::{
-    collections::HashMap,
-    fs,
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, fs, path::Path};
 use uuid::Uuid;
 
 /// The name space of the derived UUIDs; the value has no meaning beyond being ours.
@@ -25,8 +20,6 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6b1f_0d5e_63a4_4d0c_9c1e_5a7c_2f80_e31
 pub(super) struct Identity {
     /// UUID of the gateway: of the root device of version 2, from which the others follow.
     pub(super) uuid: Uuid,
-    /// BOOTID.UPNP.ORG: higher after every start.
-    pub(super) boot_id: u32,
     /// CONFIGID.UPNP.ORG of each tree.
     pub(super) config_ids: [(Tree, u32); 2],
     /// The descriptions, by path.
@@ -55,20 +48,10 @@ impl Identity {
         }
         Self {
             uuid,
-            boot_id: next_boot_id(None, SystemTime::now()),
             config_ids: Tree::ALL.map(|tree| (tree, description::config_id(tree, &info))),
             documents,
         }
     }
-}
-
-/// The BOOTID after `last`: seconds since 1970, as the UPnP Device Architecture 1.1, 1.2.2, proposes, but
-/// higher than the last whatever the clock says; it has 31 bits.
-pub(super) fn next_boot_id(last: Option<u32>, now: SystemTime) -> u32 {
-    let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let seconds = (seconds & 0x7fff_ffff) as u32;
-    // The 32nd year after it has run over is no worse than the first.
-    last.map_or(seconds, |last| seconds.max((last + 1) & 0x7fff_ffff))
 }
 
 /// The UUID of the gateway on this machine whose first LAN interface is `interface`: from the
@@ -90,7 +73,6 @@ fn read(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn the_same_machine_and_interface_keep_their_uuid() {
@@ -111,16 +93,5 @@ mod tests {
     fn every_description_is_served() {
         let identity = Identity::new(&Config::default());
         assert_eq!(identity.documents.len(), Tree::ALL.len() + ServiceKind::ALL.len());
-    }
-
-    #[test]
-    fn a_later_boot_id_is_higher_whatever_the_clock_says() {
-        let start = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let first = next_boot_id(None, start);
-        assert_eq!(first, 1_700_000_000);
-        assert_eq!(next_boot_id(Some(first), start + Duration::from_secs(9)), first + 9);
-        assert_eq!(next_boot_id(Some(first), start), first + 1);
-        assert_eq!(next_boot_id(Some(first), UNIX_EPOCH), first + 1);
-        assert_eq!(next_boot_id(Some(0x7fff_ffff), UNIX_EPOCH), 0);
     }
 }

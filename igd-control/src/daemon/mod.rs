@@ -1,5 +1,6 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
+mod boot_ids;
 mod errands;
 mod figures;
 mod identity;

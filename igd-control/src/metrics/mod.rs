@@ -76,6 +76,7 @@ metrics! {
     SweepCpu = "igd_sweep_cpu_seconds_total", Counter, [], "Time of a CPU that they took.";
     LastSweepCpu = "igd_last_sweep_cpu_seconds", Gauge, [], "Time of a CPU that the last one took.";
     Mappings = "igd_mappings", Gauge, ["protocol", "kind"], "Port mappings: leased or static.";
+    Subscriptions = "igd_subscriptions", Gauge, [], "Subscriptions to events.";
     LeasesExpired = "igd_leases_expired_total", Counter, [], "Port mappings removed at the end of their lease.";
     Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by UPnP's error code; 0 is success.";
     LimitsHit = "igd_limits_hit_total", Counter, ["limit"], "How often a limit of the daemon was reached, and something refused or ended.";

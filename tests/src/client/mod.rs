@@ -2,6 +2,7 @@
 
 pub mod events;
 pub mod http;
+pub mod ipv6;
 pub mod soap;
 pub mod ssdp;
 mod upnpc;

@@ -2,7 +2,7 @@
 
 mod addresses;
 
-use super::identity::{Identity, next_boot_id};
+use super::{boot_ids::BootIds, identity::Identity};
 use crate::{
     config::Config,
     http::{Listener, Server, Site},
@@ -47,7 +47,7 @@ impl Places {
 pub(super) struct Lan {
     addresses: Addresses,
     settings: Settings,
-    boot_id: u32,
+    boot_ids: BootIds,
     /// HTTP, by address.
     doors: BTreeMap<LanAddress, Door>,
     /// SSDP, by interface and scope.
@@ -104,7 +104,7 @@ impl Lan {
                 uuid: identity.uuid,
                 config_ids: identity.config_ids,
             },
-            boot_id: identity.boot_id,
+            boot_ids: BootIds::begin(config.daemon.state_dir(), SystemTime::now()),
             doors: BTreeMap::new(),
             voices: BTreeMap::new(),
             bound: Vec::new(),
@@ -185,7 +185,7 @@ impl Lan {
         debug_assert!(opened.is_ok(), "only the start fails");
         // UPnP Device Architecture 1.1, 1.2.4: an address that is new to a gateway that was there before.
         if self.doors.len() > before {
-            self.boot_id = next_boot_id(Some(self.boot_id), SystemTime::now());
+            self.boot_ids.advance(SystemTime::now());
         }
         let raised = self.raise_voices(addresses, false);
         debug_assert!(raised.is_ok(), "only the start fails");
@@ -237,7 +237,7 @@ impl Lan {
                         scope,
                         server: address.authority(door.port),
                         max_age: self.settings.max_age,
-                        boot_id: self.boot_id,
+                        boot_id: self.boot_ids.current(),
                         config_ids: self.settings.config_ids,
                     },
                 };

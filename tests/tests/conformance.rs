@@ -54,7 +54,8 @@ const IGD_REQUIREMENTS: &str = "
     DefaultConnectionService gena-subscribe gena-errors gena-first gena-seq gena-expiry gena-retry
     gena-variables gena-coalesced gena-callback gena-bounds ssdp-goodbye ssdp-targets ssdp-location
     ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers http-host soap-xml
-    soap-fault soap-order again persistence
+    soap-fault soap-order again persistence policy-own policy-ports policy-entries policy-open
+    policy-narrow policy-any policy-static limit-mappings limit-rate limit-metrics
 ";
 
 /// The pages, with what must have a row in each.

@@ -1,4 +1,4 @@
-//! `docs/nat-conformance.md` keeps its word: a row for every requirement, and in every row tests that
+//! `docs/nat-conformance.md` and `docs/igd-conformance.md` keep their word: a row for every requirement, and in every row tests that
 //! exist, or the reason why there are none.
 
 use anyhow::{Context as _, Result};
@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What must have a row, in the page's order.
+/// What must have a row in the page about the NAT, in its order.
 const REQUIREMENTS: &str = "
     4787-1 4787-2 4787-3 4787-4 4787-5 4787-6 4787-7 4787-8 4787-9 4787-10 4787-11 4787-12 4787-13
     4787-14
@@ -22,6 +22,46 @@ const REQUIREMENTS: &str = "
     next-hops next-hops-unresolved address-change leaks spoofing life-cycle probe explained malformed
     two-cpus real-tools random
 ";
+
+/// What must have a row in the page about UPnP, in its order.
+const IGD_REQUIREMENTS: &str = "
+    SetConnectionType GetConnectionTypeInfo RequestConnection RequestTermination ForceTermination
+    SetAutoDisconnectTime SetIdleDisconnectTime SetWarnDisconnectDelay GetStatusInfo
+    GetAutoDisconnectTime GetIdleDisconnectTime GetWarnDisconnectDelay GetNATRSIPStatus
+    GetGenericPortMappingEntry GetSpecificPortMappingEntry AddPortMapping AddAnyPortMapping
+    DeletePortMapping DeletePortMappingRange GetExternalIPAddress GetListOfPortMappings
+    NewConnectionType NewPossibleConnectionTypes NewAutoDisconnectTime NewIdleDisconnectTime
+    NewWarnDisconnectDelay NewConnectionStatus NewLastConnectionError NewUptime NewRSIPAvailable
+    NewNATEnabled NewPortMappingIndex NewRemoteHost NewExternalPort NewProtocol NewInternalPort
+    NewInternalClient NewEnabled NewPortMappingDescription NewLeaseDuration NewReservedPort
+    NewStartPort NewEndPort NewManage NewNumberOfPorts NewPortListing NewExternalIPAddress
+    var-ConnectionType var-PossibleConnectionTypes var-ConnectionStatus var-Uptime
+    var-LastConnectionError var-AutoDisconnectTime var-IdleDisconnectTime var-WarnDisconnectDelay
+    var-RSIPAvailable var-NATEnabled var-ExternalIPAddress var-PortMappingNumberOfEntries
+    var-PortMappingEnabled var-PortMappingLeaseDuration var-RemoteHost var-ExternalPort
+    var-InternalPort var-PortMappingProtocol var-InternalClient var-PortMappingDescription
+    var-SystemUpdateID var-A_ARG_TYPE_Manage var-A_ARG_TYPE_PortListing 400-499 500-599 600-699 606
+    703 704 705 706 707 708 709 710 711 713 714 715 716 718 724 725 726 727 728 729 730 731 732 733
+    1.1 1.2-nat 1.2-lan 1.2-byebye 1.2-zero 1.2-remote 1.2-port 1.3.1-send 1.3.1-take 1.4 2.3.11
+    2.3.13-format 2.3.13-empty 2.3.16 2.3.17 2.3.18 2.3.21-format 2.3.21-broadcast 2.3.25 2.4.4
+    2.5-range 2.5-policy 2.5-default 2.5.1.3 2.5.3-30s 2.5.3.2 2.5.3.4 2.5.4.4 2.5.5.4 2.5.14
+    2.5.15.2-all 2.5.15.2-empty 2.5-protocol 2.5.16-trigger 2.5.16-724 2.5.16-725 2.5.16-726
+    2.5.16-727 2.5.16.2-default 2.5.16.4 figure-2-3 figure-2-4 2.5.19-own 2.5.19-all 2.5.19.2-skip
+    2.5.19.2-730 2.5.19.2-manage 2.5.19.2-atomic 2.5.21-all 2.5.23 2.6.1 2.6.2 3.1.1.1 3.1.2 3.2.1
+    control-points tree-igd2 tree-igd1 tree-announced tree-landevice tree-optional
+    SetEnabledForInternet GetEnabledForInternet GetCommonLinkProperties GetWANAccessProvider
+    GetMaximumActiveConnections GetTotalBytes GetTotalPackets GetActiveConnections
+    DefaultConnectionService gena-subscribe gena-errors gena-first gena-seq gena-message
+    gena-timeout gena-urls gena-412 gena-expiry gena-retry gena-variables gena-moderated
+    gena-callback gena-bounds gena-ipv6 ssdp-goodbye ssdp-repeat ssdp-targets ssdp-mx ssdp-unicast
+    ssdp-answers ssdp-location ssdp-bootid ssdp-update ssdp-addresses ssdp-searchport ssdp-ipv6
+    ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers http-host http-floods
+    soap-xml soap-fault soap-order again persistence
+";
+
+/// The pages, with what must have a row in each.
+const PAGES: [(&str, &str); 2] =
+    [("docs/nat-conformance.md", REQUIREMENTS), ("docs/igd-conformance.md", IGD_REQUIREMENTS)];
 
 /// How a last column without tests begins.
 const REASON: &str = "No test: ";
@@ -118,28 +158,34 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-fn page() -> Result<String> {
-    Ok(fs::read_to_string(root().join("docs/nat-conformance.md"))?)
+fn page(path: &str) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| path.to_owned())
 }
 
 #[test]
 fn every_requirement_has_one_row() -> Result<()> {
-    let page = page()?;
-    let found: Vec<_> = requirements(&page)?.iter().map(|requirement| requirement.id).collect();
-    assert_eq!(found, REQUIREMENTS.split_whitespace().collect::<Vec<_>>());
+    for (path, wanted) in PAGES {
+        let page = page(path)?;
+        let found: Vec<_> = requirements(&page)?.iter().map(|requirement| requirement.id).collect();
+        assert_eq!(found, wanted.split_whitespace().collect::<Vec<_>>(), "{path}");
+    }
     Ok(())
 }
 
 #[test]
 fn every_row_names_tests_that_exist_or_says_why_there_are_none() -> Result<()> {
-    let (page, tests) = (page()?, Tests::of_the_workspace()?);
+    let tests = Tests::of_the_workspace()?;
     let mut faults = Vec::new();
-    for Requirement { id, shown } in requirements(&page)? {
-        if names(shown).next().is_none() && shown.strip_prefix(REASON).is_none_or(str::is_empty) {
-            faults.push(format!("{id}: neither a test nor \"{REASON}\" and a reason: {shown:?}"));
+    for (path, _) in PAGES {
+        for Requirement { id, shown } in requirements(&page(path)?)? {
+            if names(shown).next().is_none() && shown.strip_prefix(REASON).is_none_or(str::is_empty)
+            {
+                let expected = format!("neither a test nor \"{REASON}\" and a reason");
+                faults.push(format!("{path}: {id}: {expected}: {shown:?}"));
+            }
+            let wrong = |name| Some(format!("{path}: {id}: `{name}`: {}", tests.fault(name)?));
+            faults.extend(names(shown).filter_map(wrong));
         }
-        let wrong = |name| Some(format!("{id}: `{name}`: {}", tests.fault(name)?));
-        faults.extend(names(shown).filter_map(wrong));
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     Ok(())

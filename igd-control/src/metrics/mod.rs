@@ -79,7 +79,7 @@ metrics! {
     Subscriptions = "igd_subscriptions", Gauge, [], "Subscriptions to events.";
     LeasesExpired = "igd_leases_expired_total", Counter, [], "Port mappings removed at the end of their lease.";
     Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by UPnP's error code; 0 is success.";
-    LimitsHit = "igd_limits_hit_total", Counter, ["limit"], "Requests and connections refused because of a limit of the daemon.";
+    LimitsHit = "igd_limits_hit_total", Counter, ["limit"], "How often a limit of the daemon was reached, and something refused or ended.";
     StoreFailing = "igd_store_failing", Gauge, [], "Whether port mappings cannot be kept at the moment (1) or can (0).";
     StoreErrors = "igd_store_errors_total", Counter, [], "What went wrong with the store.";
     StoreChanges = "igd_store_changes_total", Counter, [], "Changes written to the store.";

@@ -35,15 +35,15 @@ macro_rules! limits {
 }
 
 limits! {
-    Connections = "connections", "HTTP connections in all.";
-    ConnectionsPerClient = "connections_per_client", "HTTP connections of one client.";
+    Connections = "connections", "HTTP connections in all: another had to give way, or the new one.";
+    ConnectionsPerClient = "connections_per_client", "HTTP connections of one client: another of its had to give way.";
     HeaderBytes = "header_bytes", "Size and number of a request's headers.";
-    HeaderTime = "header_time", "Time until a request's headers are complete.";
+    HeaderTime = "header_time", "Time until a request's headers are complete, the next one's on an idle connection too.";
     BodyBytes = "body_bytes", "Size of a request's body.";
     BodyTime = "body_time", "Time until a request's body is complete.";
+    Subscriptions = "subscriptions", "Subscriptions to events in all: one that takes no events had to give way, or the new one.";
+    SubscriptionsPerClient = "subscriptions_per_client", "The same for one client.";
     RequestRate = "request_rate", "Control requests of one client in a second.";
-    Subscriptions = "subscriptions", "Subscriptions to events in all.";
-    SubscriptionsPerClient = "subscriptions_per_client", "Subscriptions to events of one client.";
     Mappings = "mappings", "Port mappings in all.";
     MappingsPerClient = "mappings_per_client", "Port mappings of one internal client.";
     MappingsPerPort = "mappings_per_port", "Remote hosts that share one external port.";

@@ -85,6 +85,20 @@ pub fn read_response(stream: &mut TcpStream) -> Result<Response> {
     Ok(parse(&bytes, true)?.unwrap_or(nothing))
 }
 
+/// A body that comes in chunks, once the last one is there.
+fn dechunked(mut rest: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (length, chunk) = rest.split_once("\r\n")?;
+        let length = usize::from_str_radix(length, 16).ok()?;
+        if length == 0 {
+            return Some(body);
+        }
+        body.push_str(chunk.get(..length)?);
+        rest = chunk.get(length..)?.strip_prefix("\r\n")?;
+    }
+}
+
 /// `None` while there is more to come.
 fn parse(bytes: &[u8], ended: bool) -> Result<Option<Response>> {
     let text = String::from_utf8_lossy(bytes);
@@ -101,7 +115,15 @@ fn parse(bytes: &[u8], ended: bool) -> Result<Option<Response>> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let response = Response { status, headers, body: body.to_owned() };
+    let mut response = Response { status, headers, body: body.to_owned() };
+    if response.header("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        let whole = dechunked(body);
+        anyhow::ensure!(whole.is_some() || !ended, "a body that ends in the midst of a chunk");
+        return Ok(whole.map(|body| {
+            response.body = body;
+            response
+        }));
+    }
     let length: Option<usize> =
         response.header("content-length").and_then(|value| value.parse().ok());
     let whole = ended || length.is_some_and(|length| response.body.len() >= length);

@@ -10,6 +10,9 @@ use std::net::SocketAddrV4;
 /// Type of the service in its second version.
 pub const WAN_IP_CONNECTION: &str = "urn:schemas-upnp-org:service:WANIPConnection:2";
 
+/// Type of the service in its first version.
+pub const WAN_IP_CONNECTION_1: &str = "urn:schemas-upnp-org:service:WANIPConnection:1";
+
 /// The gateway as a LAN host knows it from its description.
 #[derive(Debug)]
 pub struct Gateway<'ns> {
@@ -18,7 +21,9 @@ pub struct Gateway<'ns> {
     pub server: SocketAddrV4,
     /// URL of the description.
     pub location: String,
-    /// Path of the control URL of WANIPConnection:2.
+    /// Type of the service that is spoken to.
+    pub service_type: String,
+    /// Path of its control URL.
     pub control: String,
     /// The description.
     pub description: String,
@@ -55,7 +60,15 @@ impl<'ns> Gateway<'ns> {
     /// # Errors
     /// When none answers, or its description lacks the service.
     pub fn discover(namespace: &'ns Namespace) -> Result<Self> {
-        let answers = ssdp::search(namespace, WAN_IP_CONNECTION, 1)?;
+        Self::discover_by(namespace, WAN_IP_CONNECTION)
+    }
+
+    /// Finds the gateway by the type of a service, and speaks to that.
+    ///
+    /// # Errors
+    /// As [`Self::discover`].
+    pub fn discover_by(namespace: &'ns Namespace, service_type: &str) -> Result<Self> {
+        let answers = ssdp::search(namespace, service_type, 1)?;
         let answer = answers.first().context("no gateway answers M-SEARCH")?;
         let location = answer.header("location").context("an answer without LOCATION")?.to_owned();
         let (authority, path) = location
@@ -64,12 +77,51 @@ impl<'ns> Gateway<'ns> {
             .with_context(|| format!("not a URL: {location}"))?;
         let server = authority.parse().with_context(|| format!("not an endpoint: {authority}"))?;
         let description = http::get(namespace, server, &format!("/{path}"))?.body;
-        let service = description
-            .split_once(&format!("<serviceType>{WAN_IP_CONNECTION}</serviceType>"))
-            .context("no WANIPConnection:2 in the description")?
-            .1;
-        let control = element(service, "controlURL").context("no controlURL")?.to_owned();
-        Ok(Self { namespace, server, location, control, description })
+        let found = Self {
+            namespace,
+            server,
+            location,
+            service_type: String::new(),
+            control: String::new(),
+            description,
+        };
+        found.at(service_type)
+    }
+
+    /// The same gateway, spoken to at another service of its description.
+    ///
+    /// # Errors
+    /// When the description has no such service.
+    pub fn at(&self, service_type: &str) -> Result<Self> {
+        let control = self.url_of(service_type, "controlURL")?.to_owned();
+        Ok(Self {
+            namespace: self.namespace,
+            server: self.server,
+            location: self.location.clone(),
+            service_type: service_type.to_owned(),
+            control,
+            description: self.description.clone(),
+        })
+    }
+
+    /// A URL that the description gives a service.
+    ///
+    /// # Errors
+    /// As [`Self::at`].
+    pub fn url_of(&self, service_type: &str, name: &str) -> Result<&str> {
+        let (_, service) = self
+            .description
+            .split_once(&format!("<serviceType>{service_type}</serviceType>"))
+            .with_context(|| format!("no {service_type} in the description"))?;
+        element(service, name).with_context(|| format!("no {name}"))
+    }
+
+    /// GETs a path of the gateway.
+    ///
+    /// # Errors
+    /// When the exchange fails.
+    pub fn get(&self, path: &str) -> Result<Response> {
+        http::get(self.namespace, self.server, path)
     }
 
     /// Calls an action.
@@ -77,7 +129,7 @@ impl<'ns> Gateway<'ns> {
     /// # Errors
     /// When the exchange fails; a fault is an answer.
     pub fn call(&self, action: &str, arguments: &[(&str, &str)]) -> Result<Reply> {
-        self.post(action, &envelope(action, arguments))
+        self.post(action, &envelope_for(&self.service_type, action, arguments))
     }
 
     /// Sends `body` as the request of an action.
@@ -102,9 +154,10 @@ impl<'ns> Gateway<'ns> {
         format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
              Content-Type: {content_type}\r\nContent-Length: {}\r\n\
-             SOAPAction: \"{WAN_IP_CONNECTION}#{action}\"\r\n\r\n{body}",
+             SOAPAction: \"{}#{action}\"\r\n\r\n{body}",
             self.server,
-            body.len()
+            body.len(),
+            self.service_type,
         )
     }
 
@@ -173,6 +226,11 @@ impl<'a> Mapping<'a> {
 
 /// The body of a request, with arguments that need no escaping.
 pub fn envelope(action: &str, arguments: &[(&str, &str)]) -> String {
+    envelope_for(WAN_IP_CONNECTION, action, arguments)
+}
+
+/// The same for any service.
+pub fn envelope_for(service_type: &str, action: &str, arguments: &[(&str, &str)]) -> String {
     let mut inner = String::new();
     for (name, value) in arguments {
         // Writing to a String cannot fail.
@@ -182,7 +240,7 @@ pub fn envelope(action: &str, arguments: &[(&str, &str)]) -> String {
         "<?xml version=\"1.0\"?>\n\
          <s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" \
          s:encodingStyle=\"http://schemas.xmlsoap.org/soap/encoding/\"><s:Body>\
-         <u:{action} xmlns:u=\"{WAN_IP_CONNECTION}\">{inner}</u:{action}>\
+         <u:{action} xmlns:u=\"{service_type}\">{inner}</u:{action}>\
          </s:Body></s:Envelope>"
     )
 }

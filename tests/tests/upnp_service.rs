@@ -1,0 +1,569 @@
+//! The services as the standard has them, by black-box SOAP in both versions.
+
+use anyhow::{Context, Result, ensure};
+use nat_tests::client::{
+    Gateway,
+    soap::{MAPPING, Mapping, WAN_IP_CONNECTION, WAN_IP_CONNECTION_1, element},
+};
+use nat_tests::daemon::Daemon;
+use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector, wait_until};
+use std::fs;
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const VERSIONS: [&str; 2] = [WAN_IP_CONNECTION_1, WAN_IP_CONNECTION];
+const COMMON: &str = "urn:schemas-upnp-org:service:WANCommonInterfaceConfig:1";
+const LAYER_3: &str = "urn:schemas-upnp-org:service:Layer3Forwarding:1";
+
+/// A daemon with a configuration of its own.
+fn daemon<'lab>(lab: &'lab Lab, config: &str) -> Result<Daemon<'lab>> {
+    let file = lab.directory().join("service.toml");
+    fs::write(&file, config)?;
+    Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()
+}
+
+const OPEN: &str = "[policy]\nmode = \"open\"\n";
+
+/// The arguments of actions that need some: as they stand, they do no harm.
+fn arguments(action: &str) -> Vec<(&'static str, &'static str)> {
+    let key = [("NewRemoteHost", ""), ("NewExternalPort", "6000"), ("NewProtocol", "UDP")];
+    let range = [
+        ("NewStartPort", "6000"),
+        ("NewEndPort", "6100"),
+        ("NewProtocol", "UDP"),
+        ("NewManage", "0"),
+    ];
+    match action {
+        "SetConnectionType" => vec![("NewConnectionType", "IP_Routed")],
+        "SetAutoDisconnectTime" => vec![("NewAutoDisconnectTime", "0")],
+        "SetIdleDisconnectTime" => vec![("NewIdleDisconnectTime", "0")],
+        "SetWarnDisconnectDelay" => vec![("NewWarnDisconnectDelay", "0")],
+        "SetEnabledForInternet" => vec![("NewEnabledForInternet", "1")],
+        "GetActiveConnections" => vec![("NewActiveConnectionIndex", "0")],
+        "GetGenericPortMappingEntry" => vec![("NewPortMappingIndex", "0")],
+        "GetSpecificPortMappingEntry" | "DeletePortMapping" => key.to_vec(),
+        "AddPortMapping" | "AddAnyPortMapping" => MAPPING.arguments().to_vec(),
+        "DeletePortMappingRange" => range.to_vec(),
+        "GetListOfPortMappings" => [&range[..], &[("NewNumberOfPorts", "0")]].concat(),
+        _ => Vec::new(),
+    }
+}
+
+/// The texts of all elements of a name.
+fn elements<'a>(xml: &'a str, name: &str) -> Vec<&'a str> {
+    let (start, end) = (format!("<{name}>"), format!("</{name}>"));
+    xml.split(start.as_str()).skip(1).filter_map(|rest| rest.split(end.as_str()).next()).collect()
+}
+
+/// The actions of an SCPD with the names of their results.
+fn described(scpd: &str) -> Vec<(&str, Vec<&str>)> {
+    elements(scpd, "action")
+        .into_iter()
+        .map(|action| {
+            let name = element(action, "name").unwrap_or_default();
+            let outputs = elements(action, "argument")
+                .into_iter()
+                .filter(|argument| argument.contains("<direction>out</direction>"))
+                .filter_map(|argument| element(argument, "name"))
+                .collect();
+            (name, outputs)
+        })
+        .collect()
+}
+
+#[test]
+fn every_action_of_both_versions_answers_what_its_description_says() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, OPEN)?;
+    for (wan, actions) in VERSIONS.into_iter().zip([18, 21]) {
+        let gateway = Gateway::discover_by(&lab.lan, wan)?;
+        for (service_type, count) in [(wan, actions), (COMMON, 10), (LAYER_3, 2)] {
+            let service = gateway.at(service_type)?;
+            let scpd = service.get(service.url_of(service_type, "SCPDURL")?)?.body;
+            let described = described(&scpd);
+            assert_eq!(described.len(), count, "{service_type}");
+            for (action, outputs) in described {
+                // Whatever comes before may have taken the mapping away.
+                gateway.add(&MAPPING)?.success()?;
+                let reply = service.call(action, &arguments(action))?;
+                let expected = match action {
+                    "SetConnectionType" => Some(703),
+                    "SetDefaultConnectionService" => Some(402),
+                    _ => None,
+                };
+                assert_eq!(reply.error_code(), expected, "{action}: {}", reply.0.body);
+                if expected.is_some() {
+                    continue;
+                }
+                let mut rest = reply.0.body.as_str();
+                for output in outputs {
+                    let found = rest.split_once(&format!("<{output}>"));
+                    rest = found.with_context(|| format!("{action}: no {output}"))?.1;
+                }
+                if action.ends_with("Termination") {
+                    gateway.call("RequestConnection", &[])?.success()?;
+                }
+            }
+        }
+    }
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn version_1_is_served_in_its_own_way() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, "[upnp]\nlongest-lease = 1000\n")?;
+    let old = Gateway::discover_by(&lab.lan, WAN_IP_CONNECTION_1)?;
+    let new = Gateway::discover(&lab.lan)?;
+    assert!(old.location.ends_with("/igd1/rootDesc.xml"), "{}", old.location);
+    assert!(new.location.ends_with("/igd2/rootDesc.xml"), "{}", new.location);
+    assert_ne!(element(&old.description, "UDN"), element(&new.description, "UDN"));
+    let types = elements(&old.description, "deviceType");
+    assert!(types.len() == 3 && types.iter().all(|kind| kind.ends_with(":1")), "{types:?}");
+    for id in ["WANIPConn1", "WANCommonIFC1", "L3Forwarding1"] {
+        let id = format!("<serviceId>urn:upnp-org:serviceId:{id}</serviceId>");
+        assert!(old.description.contains(&id) && new.description.contains(&id), "{id}");
+    }
+
+    // A lease without end gets the longest, and tells what is left of it.
+    old.add(&Mapping { lease: "0", ..MAPPING })?.success()?;
+    for gateway in [&old, &new] {
+        let get = "GetSpecificPortMappingEntry";
+        let entry = gateway.call(get, &arguments(get))?.success()?;
+        let left: u32 = entry.value("NewLeaseDuration").context("no lease")?.parse()?;
+        assert!((990..=1000).contains(&left), "{left}");
+    }
+    for (changed, before, now) in [
+        (Mapping { protocol: "SCTP", ..MAPPING }, 402, 601),
+        (Mapping { internal_port: "0", ..MAPPING }, 402, 732),
+        (Mapping { client: "", ..MAPPING }, 715, 715),
+        (Mapping { client: "192.168.77.3", external_port: "6001", ..MAPPING }, 606, 606),
+        // The router's own HTTP port.
+        (Mapping { external_port: "0", ..MAPPING }, 606, 606),
+        (Mapping { remote_host: "no such host", ..MAPPING }, 402, 600),
+        (Mapping { lease: "x", ..MAPPING }, 402, 402),
+        (Mapping { enabled: "maybe", ..MAPPING }, 402, 402),
+        (Mapping { external_port: "65536", ..MAPPING }, 402, 601),
+    ] {
+        assert_eq!(old.add(&changed)?.error_code(), Some(before), "{changed:?}");
+        assert_eq!(new.add(&changed)?.error_code(), Some(now), "{changed:?}");
+    }
+    assert_eq!(new.add(&Mapping { lease: "604801", ..MAPPING })?.error_code(), Some(601));
+    old.add(&Mapping { lease: "604801", ..MAPPING })?.success()?;
+    for action in ["AddAnyPortMapping", "DeletePortMappingRange", "GetListOfPortMappings"] {
+        assert_eq!(old.call(action, &arguments(action))?.error_code(), Some(401), "{action}");
+    }
+    for gateway in [&old, &new] {
+        let beyond = [("NewPortMappingIndex", "1")];
+        let generic = gateway.call("GetGenericPortMappingEntry", &beyond)?;
+        assert_eq!(generic.error_code(), Some(713));
+    }
+    new.call("DeletePortMapping", &arguments("DeletePortMapping"))?.success()?;
+    let again = old.call("DeletePortMapping", &arguments("DeletePortMapping"))?;
+    assert_eq!(again.error_code(), Some(714));
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn arguments_are_judged_alike_however_they_come() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    for version in VERSIONS {
+        let gateway = Gateway::discover_by(&lab.lan, version)?;
+        let given = MAPPING.arguments();
+        let reversed: Vec<_> = given.iter().rev().copied().collect();
+        gateway.call("AddPortMapping", &reversed)?.success()?;
+        // Old clients leave out the first one, and add others.
+        let old = [&given[1..], &[("ProxyPortMapping", "0")]].concat();
+        gateway.call("AddPortMapping", &old)?.success()?;
+        for boolean in ["0", "1", "true", "false", "yes", "no"] {
+            gateway.add(&Mapping { enabled: boolean, ..MAPPING })?.success()?;
+            let get = "GetSpecificPortMappingEntry";
+            let entry = gateway.call(get, &arguments(get))?.success()?;
+            let expected = if matches!(boolean, "1" | "true" | "yes") { "1" } else { "0" };
+            assert_eq!(entry.value("NewEnabled"), Some(expected), "{boolean}");
+        }
+        for missing in 1..given.len() {
+            let mut less = given.to_vec();
+            less.remove(missing);
+            assert_eq!(gateway.call("AddPortMapping", &less)?.error_code(), Some(402));
+        }
+        for extra in [("NewProtocol", "UDP"), ("NewSomething", "1")] {
+            let more = [&given[..], &[extra]].concat();
+            assert_eq!(gateway.call("AddPortMapping", &more)?.error_code(), Some(402));
+        }
+    }
+    let new = Gateway::discover(&lab.lan)?;
+    let mut range = arguments("GetListOfPortMappings");
+    range[1] = ("NewEndPoint", "6100");
+    new.call("GetListOfPortMappings", &range)?.success()?;
+    range[1] = ("NewEndPort", "5999");
+    assert_eq!(new.call("GetListOfPortMappings", &range)?.error_code(), Some(733));
+    range.pop();
+    assert_eq!(new.call("DeletePortMappingRange", &range)?.error_code(), Some(733));
+    range[1] = ("NewEndPort", "6100");
+    new.call("DeletePortMappingRange", &range)?.success()?;
+    assert_eq!(new.call("DeletePortMappingRange", &range)?.error_code(), Some(730));
+    let list = new.call("GetListOfPortMappings", &arguments("GetListOfPortMappings"))?;
+    assert_eq!(list.error_code(), Some(730));
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_host_name_is_resolved_by_the_router() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, OPEN)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    // The only name that needs no server: it is a host, but none that can be mapped to.
+    let refused = gateway.add(&Mapping { client: "localhost", ..MAPPING })?;
+    assert_eq!(refused.error_code(), Some(600));
+    let text = refused.value("errorDescription").unwrap_or_default().to_owned();
+    assert!(text.contains("must be the address of a host"), "it was resolved: {text}");
+    // Others are answered while a name is looked up in vain.
+    let unknown = thread::scope(|scope| -> Result<_> {
+        let asked = scope.spawn(|| gateway.add(&Mapping { client: "a.invalid", ..MAPPING }));
+        gateway.call("GetStatusInfo", &[])?.success()?;
+        asked.join().map_err(|_| anyhow::anyhow!("a thread has failed"))?
+    })?;
+    assert_eq!(unknown.error_code(), Some(600));
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_long_list_is_answered_whole_and_a_range_goes_at_once() -> Result<()> {
+    const FIRST: u16 = 7000;
+    const COUNT: u16 = 300;
+    let lab = Lab::home()?;
+    let daemon =
+        daemon(&lab, "[policy]\nmax-mappings-per-client = 1000\nrequests-per-second = 0\n")?;
+    let _server = UdpReflector::start(&lab.lan, "192.168.77.2:5600")?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    for port in FIRST..FIRST + COUNT {
+        let port = port.to_string();
+        gateway.add(&Mapping { external_port: &port, ..MAPPING })?.success()?;
+    }
+    let range = [
+        ("NewStartPort", "7000"),
+        ("NewEndPort", "7299"),
+        ("NewProtocol", "UDP"),
+        ("NewManage", "0"),
+        ("NewNumberOfPorts", "0"),
+    ];
+    let list = gateway.call("GetListOfPortMappings", &range)?.success()?;
+    let list = list.value("NewPortListing").context("no list")?.replace("&lt;", "<");
+    let list = list.replace("&gt;", ">");
+    let ports = elements(&list, "p:NewExternalPort");
+    let expected: Vec<_> = (FIRST..FIRST + COUNT).map(|port| port.to_string()).collect();
+    assert_eq!(ports, expected);
+    let mut few = range;
+    few[4].1 = "5";
+    let list = gateway.call("GetListOfPortMappings", &few)?.success()?;
+    assert_eq!(list.0.body.matches("p:NewLeaseTime&gt;").count(), 2 * 5);
+
+    // Whoever asks at the first port and then at the last, or the other way round, never finds one
+    // closed and then another one open.
+    let done = AtomicBool::new(false);
+    let seen = thread::scope(|scope| -> Result<Vec<bool>> {
+        let prober = scope.spawn(|| -> Result<Vec<bool>> {
+            let socket = lab.wan.udp("11.22.33.9:0")?;
+            socket.set_read_timeout(Some(Duration::from_millis(100)))?;
+            let mut seen = Vec::new();
+            let mut after = 0;
+            while after < 5 {
+                after += u8::from(done.load(Ordering::Relaxed));
+                for port in [FIRST, FIRST + COUNT - 1, FIRST + COUNT / 2] {
+                    socket.send_to(b"?", SocketAddrV4::new(EXTERNAL, port))?;
+                    let mut answer = [0; 64];
+                    seen.push(socket.recv_from(&mut answer).is_ok());
+                }
+            }
+            Ok(seen)
+        });
+        thread::sleep(Duration::from_millis(100));
+        gateway.call("DeletePortMappingRange", &range[..4])?.success()?;
+        done.store(true, Ordering::Relaxed);
+        prober.join().map_err(|_| anyhow::anyhow!("a thread has failed"))?
+    })?;
+    ensure!(seen.contains(&true), "nothing was open before");
+    let first_closed = seen.iter().position(|open| !open).context("nothing is closed")?;
+    assert!(seen[first_closed..].iter().all(|open| !open), "{seen:?}");
+    assert_eq!(daemon.mappings()?.len(), 0);
+    daemon.stop()?;
+    lab.finish()
+}
+
+/// ConnectionStatus, LastConnectionError and Uptime.
+fn status(gateway: &Gateway<'_>) -> Result<(String, String, u32)> {
+    let reply = gateway.call("GetStatusInfo", &[])?.success()?;
+    let value = |name| reply.value(name).map(str::to_owned).context("no status");
+    let uptime = value("NewUptime")?.parse()?;
+    Ok((value("NewConnectionStatus")?, value("NewLastConnectionError")?, uptime))
+}
+
+fn wait_for(gateway: &Gateway<'_>, state: &str, error: &str) -> Result<()> {
+    wait_until(&format!("{state}, {error}"), ANSWER_TIMEOUT, || {
+        let (found, why, _) = status(gateway)?;
+        Ok(found == state && why == error)
+    })
+}
+
+/// Whether packets of a LAN client come back from the WAN host.
+fn crosses(lab: &Lab) -> Result<bool> {
+    let socket = lab.lan.udp("192.168.77.2:0")?;
+    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+    socket.send_to(b"?", "11.22.33.9:9999")?;
+    Ok(socket.recv(&mut [0; 64]).is_ok())
+}
+
+#[test]
+fn no_packet_transits_while_disconnected() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, OPEN)?;
+    let _inside = UdpReflector::start(&lab.lan, "192.168.77.2:5600")?;
+    let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
+    let caller = lab.wan.udp("11.22.33.9:0")?;
+    caller.set_read_timeout(Some(Duration::from_millis(300)))?;
+    let comes_in = || -> Result<bool> {
+        caller.send_to(b"?", SocketAddrV4::new(EXTERNAL, 6000))?;
+        Ok(caller.recv(&mut [0; 64]).is_ok())
+    };
+    for (version, action, error) in [
+        (WAN_IP_CONNECTION, "ForceTermination", "ERROR_FORCED_DISCONNECT"),
+        (WAN_IP_CONNECTION_1, "RequestTermination", "ERROR_USER_DISCONNECT"),
+    ] {
+        let gateway = Gateway::discover_by(&lab.lan, version)?;
+        gateway.add(&MAPPING)?.success()?;
+        assert_eq!(status(&gateway)?.0, "Connected");
+        // A live session, not only a new one.
+        assert!(comes_in()? && crosses(&lab)?);
+        gateway.call(action, &[])?.success()?;
+        let (state, why, uptime) = status(&gateway)?;
+        assert_eq!((state.as_str(), why.as_str(), uptime), ("Disconnected", error, 0));
+        assert!(!comes_in()? && !crosses(&lab)?);
+        assert!(daemon.counter("drop_disconnected")? > 0);
+        let address = gateway.call("GetExternalIPAddress", &[])?.success()?;
+        assert_eq!(address.value("NewExternalIPAddress"), Some(""));
+        for action in ["RequestTermination", "ForceTermination"] {
+            assert_eq!(gateway.call(action, &[])?.error_code(), Some(711));
+        }
+        // The lease goes on meanwhile, and mappings can be made.
+        gateway.add(&MAPPING)?.success()?;
+        gateway.call("RequestConnection", &[])?.success()?;
+        assert_eq!(status(&gateway)?.1, "ERROR_NONE");
+        assert!(comes_in()? && crosses(&lab)?);
+    }
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_connection_follows_the_wan_link() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    wait_for(&gateway, "Connected", "ERROR_NONE")?;
+    let common = gateway.at(COMMON)?;
+    let link = || -> Result<String> {
+        let reply = common.call("GetCommonLinkProperties", &[])?.success()?;
+        Ok(reply.value("NewPhysicalLinkStatus").context("no link")?.to_owned())
+    };
+    assert_eq!(link()?, "Up");
+    lab.wan.ip(&["link", "set", "eth0", "down"])?;
+    wait_for(&gateway, "Disconnected", "ERROR_NO_CARRIER")?;
+    assert_eq!(link()?, "Down");
+    assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(704));
+    lab.wan.ip(&["link", "set", "eth0", "up"])?;
+    wait_for(&gateway, "Connected", "ERROR_NONE")?;
+
+    lab.router.ip(&["address", "flush", "dev", "wan0"])?;
+    wait_for(&gateway, "Disconnected", "ERROR_ISP_DISCONNECT")?;
+    gateway.call("RequestConnection", &[])?.success()?;
+    assert_eq!(status(&gateway)?.0, "Connecting");
+    assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(705));
+    lab.router.ip(&["address", "add", "11.22.33.1/24", "dev", "wan0"])?;
+    wait_for(&gateway, "Connected", "ERROR_NONE")?;
+    assert!(status(&gateway)?.2 < 10, "Uptime begins anew");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_operators_commands_bring_the_link_up_and_down() -> Result<()> {
+    let lab = Lab::home()?;
+    let config = format!(
+        "{OPEN}[connection]\nup-command = [\"ip\", \"link\", \"set\", \"wan0\", \"up\"]\n\
+         down-command = [\"sh\", \"-c\", \"ip link set $IGD_WAN down\"]\n"
+    );
+    let daemon = daemon(&lab, &config)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    wait_for(&gateway, "Connected", "ERROR_NONE")?;
+    gateway.call("ForceTermination", &[])?.success()?;
+    wait_for(&gateway, "Disconnected", "ERROR_FORCED_DISCONNECT")?;
+    assert!(lab.router.ip(&["link", "show", "wan0"])?.contains("state DOWN"));
+    gateway.call("RequestConnection", &[])?.success()?;
+    wait_for(&gateway, "Connected", "ERROR_NONE")?;
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_command_that_hangs_is_ended_and_delays_nobody() -> Result<()> {
+    let lab = Lab::home()?;
+    let config =
+        format!("{OPEN}[connection]\ndown-command = [\"sleep\", \"600\"]\ncommand-time = 2\n");
+    let daemon = daemon(&lab, &config)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    gateway.call("ForceTermination", &[])?.success()?;
+    assert_eq!(status(&gateway)?.0, "Disconnecting");
+    for action in ["RequestConnection", "RequestTermination", "ForceTermination"] {
+        assert_eq!(gateway.call(action, &[])?.error_code(), Some(707));
+    }
+    wait_for(&gateway, "Disconnected", "ERROR_FORCED_DISCONNECT")?;
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_connection_ends_by_its_times() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, OPEN)?;
+    let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    let set = |name: &str, seconds: &str| -> Result<()> {
+        let argument = format!("New{name}");
+        gateway.call(&format!("Set{name}"), &[(&argument, seconds)])?.success()?;
+        let reply = gateway.call(&format!("Get{name}"), &[])?.success()?;
+        assert_eq!(reply.value(&argument), Some(seconds));
+        Ok(())
+    };
+    set("WarnDisconnectDelay", "2")?;
+    set("AutoDisconnectTime", "1")?;
+    wait_for(&gateway, "PendingDisconnect", "ERROR_NONE")?;
+    assert!(crosses(&lab)?, "packets flow while it is pending");
+    assert_eq!(gateway.call("RequestTermination", &[])?.error_code(), Some(707));
+    set("AutoDisconnectTime", "0")?;
+    gateway.call("RequestConnection", &[])?.success()?;
+    assert_eq!(status(&gateway)?.0, "Connected", "called off");
+
+    set("WarnDisconnectDelay", "0")?;
+    set("IdleDisconnectTime", "2")?;
+    for _ in 0..15 {
+        assert!(crosses(&lab)?);
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(status(&gateway)?.0, "Connected", "it was not idle");
+    wait_for(&gateway, "Disconnected", "ERROR_IDLE_DISCONNECT")?;
+    assert!(!crosses(&lab)?);
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn internet_access_can_be_switched_off() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, &format!("{OPEN}[upnp]\naccess-provider = \"Example & Co.\"\n"))?;
+    let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
+    for version in VERSIONS {
+        let gateway = Gateway::discover_by(&lab.lan, version)?;
+        let common = gateway.at(COMMON)?;
+        let enable = |on| common.call("SetEnabledForInternet", &[("NewEnabledForInternet", on)]);
+        let enabled = || -> Result<Option<String>> {
+            let reply = common.call("GetEnabledForInternet", &[])?.success()?;
+            Ok(reply.value("NewEnabledForInternet").map(str::to_owned))
+        };
+        enable("no")?.success()?;
+        assert_eq!(enabled()?.as_deref(), Some("0"));
+        assert_eq!(status(&gateway)?.1, "ERROR_NOT_ENABLED_FOR_INTERNET");
+        assert!(!crosses(&lab)?);
+        assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(709));
+        let index = [("NewActiveConnectionIndex", "0")];
+        assert_eq!(common.call("GetActiveConnections", &index)?.error_code(), Some(713));
+        enable("true")?.success()?;
+        assert_eq!(status(&gateway)?.0, "Connected");
+        assert!(crosses(&lab)?);
+        let active = common.call("GetActiveConnections", &index)?.success()?;
+        let id = active.value("NewActiveConnectionServiceID");
+        assert_eq!(id, Some("urn:upnp-org:serviceId:WANIPConn1"));
+        let provider = common.call("GetWANAccessProvider", &[])?.success()?;
+        assert_eq!(provider.value("NewWANAccessProvider"), Some("Example &amp; Co."));
+        let most = common.call("GetMaximumActiveConnections", &[])?.success()?;
+        assert_eq!(most.value("NewMaximumActiveConnections"), Some("1"));
+        let mut sent = common.call("GetTotalPacketsSent", &[])?.success()?;
+        let before: u32 = sent.value("NewTotalPacketsSent").context("no count")?.parse()?;
+        assert!(crosses(&lab)?);
+        sent = common.call("GetTotalPacketsSent", &[])?.success()?;
+        assert_eq!(sent.value("NewTotalPacketsSent"), Some((before + 1).to_string().as_str()));
+
+        let layer_3 = gateway.at(LAYER_3)?;
+        let default = layer_3.call("GetDefaultConnectionService", &[])?.success()?;
+        let default = default.value("NewDefaultConnectionService").context("none")?.to_owned();
+        let udn = elements(&gateway.description, "UDN")[2];
+        let number = version.rsplit(':').next().unwrap_or_default();
+        let expected =
+            format!("{udn}:WANConnectionDevice:{number},urn:upnp-org:serviceId:WANIPConn1");
+        assert_eq!(default, expected);
+        let set = |wanted: &str| {
+            let argument = [("NewDefaultConnectionService", wanted)];
+            layer_3.call("SetDefaultConnectionService", &argument)
+        };
+        set(&default)?.success()?;
+        assert_eq!(set("uuid:x:WANConnectionDevice:2,y")?.error_code(), Some(720));
+        let (device, _) = default.split_once(',').context("no comma")?;
+        assert_eq!(set(&format!("{device},y"))?.error_code(), Some(721));
+    }
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn what_everybody_feels_is_refused_to_unauthorized_control_points() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    for version in VERSIONS {
+        let gateway = Gateway::discover_by(&lab.lan, version)?;
+        for action in [
+            "SetConnectionType",
+            "RequestTermination",
+            "ForceTermination",
+            "SetAutoDisconnectTime",
+            "SetIdleDisconnectTime",
+            "SetWarnDisconnectDelay",
+        ] {
+            let refused = gateway.call(action, &arguments(action))?;
+            assert_eq!(refused.error_code(), Some(606), "{action}");
+        }
+        let common = gateway.at(COMMON)?;
+        let off = [("NewEnabledForInternet", "0")];
+        assert_eq!(common.call("SetEnabledForInternet", &off)?.error_code(), Some(606));
+        assert_eq!(status(&gateway)?.0, "Connected");
+        gateway.call("RequestConnection", &[])?.success()?;
+    }
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_connection_type_can_be_read_and_not_set() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = daemon(&lab, OPEN)?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    let set = |kind| gateway.call("SetConnectionType", &[("NewConnectionType", kind)]);
+    assert_eq!(set("IP_Bridged")?.error_code(), Some(703));
+    assert_eq!(set("Bridged")?.error_code(), Some(601));
+    gateway.call("ForceTermination", &[])?.success()?;
+    assert_eq!(set("IP_Bridged")?.error_code(), Some(731));
+    set("IP_Routed")?.success()?;
+    let info = gateway.call("GetConnectionTypeInfo", &[])?.success()?;
+    assert_eq!(info.value("NewConnectionType"), Some("IP_Routed"));
+    assert_eq!(info.value("NewPossibleConnectionTypes"), Some("IP_Routed"));
+    let nat = gateway.call("GetNATRSIPStatus", &[])?.success()?;
+    assert_eq!((nat.value("NewRSIPAvailable"), nat.value("NewNATEnabled")), (Some("0"), Some("1")));
+    daemon.stop()?;
+    lab.finish()
+}

@@ -295,7 +295,13 @@ fn refused(Refusal { status, reason, allowed }: Refusal) -> Answer {
     if let Some(allowed) = allowed {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
-    if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
+    let limit = match status {
+        StatusCode::REQUEST_TIMEOUT => Some(Limit::BodyTime),
+        StatusCode::PAYLOAD_TOO_LARGE => Some(Limit::BodyBytes),
+        _ => None,
+    };
+    if let Some(limit) = limit {
+        metrics::hit(limit);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

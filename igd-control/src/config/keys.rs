@@ -226,7 +226,8 @@ pub const KEYS: &[Key] = &[
         "mode",
         "\"own-client\"",
         "What clients may do where no rule says it: \"own-client\" (map, see and delete ports of their \
-         own address, from 1024 on) or \"open\" (everything, for any host).",
+         own address, from 1024 on, and not end the connection, which is everybody's) or \"open\" \
+         (everything, for any host).",
     ),
     key(
         "policy",

@@ -10,7 +10,7 @@ use tokio::{net::lookup_host, sync::Semaphore, time::timeout};
 /// Names that are looked up at the same time; each takes a thread until the resolver gives up.
 const LOOKUPS: usize = 4;
 /// How long a client waits, of the 30 seconds that an action may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Looks names up.
 #[derive(Debug)]

@@ -291,16 +291,17 @@ fn is_xml(headers: &HeaderMap) -> bool {
 
 /// The reason in plain text. What is left of the request's body is not waited for.
 fn refused(Refusal { status, reason, allowed }: Refusal) -> Answer {
-    match status {
-        StatusCode::REQUEST_TIMEOUT => metrics::hit(Limit::BodyTime),
-        StatusCode::PAYLOAD_TOO_LARGE => metrics::hit(Limit::BodyBytes),
-        _ => {}
-    }
     let mut answer = with_body(status, TEXT, Bytes::from(reason.into_owned()));
     if let Some(allowed) = allowed {
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
-    if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
+    let limit = match status {
+        StatusCode::REQUEST_TIMEOUT => Some(Limit::BodyTime),
+        StatusCode::PAYLOAD_TOO_LARGE => Some(Limit::BodyBytes),
+        _ => None,
+    };
+    if let Some(limit) = limit {
+        metrics::hit(limit);
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer

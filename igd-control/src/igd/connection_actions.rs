@@ -1,6 +1,7 @@
 //! Actions about the connection, the link and the default connection.
 
 use super::arguments::Value;
+use super::connection::Status;
 use super::error::{ActionError, ErrorCode};
 use super::gateway::{Call, Gateway};
 use crate::mapping::PacketPath;
@@ -15,10 +16,9 @@ impl<P: PacketPath> Gateway<P> {
     /// SetConnectionType: the type is read-only, being what the gateway is made for. Nobody is refused
     /// what is so already, once the state allows to ask (section 2.5.1.5).
     pub(super) fn set_connection_type(&mut self, call: &Call<'_>) -> Answer {
-        use super::connection::Status::{Disconnected, Unconfigured};
         self.policy.check_connection()?;
         let wanted = call.arguments.text("NewConnectionType")?;
-        if !matches!(self.connection.status(), Disconnected | Unconfigured) {
+        if !matches!(self.connection.status(), Status::Disconnected | Status::Unconfigured) {
             return Err(ErrorCode::InactiveConnectionStateRequired.into());
         }
         if wanted == CONNECTION_TYPE { Ok(Vec::new()) } else { Err(ErrorCode::ReadOnly.into()) }
@@ -102,7 +102,11 @@ impl<P: PacketPath> Gateway<P> {
             Value::text("Ethernet"),
             Value::Ui4(self.link.upstream),
             Value::Ui4(self.link.downstream),
-            Value::text(if self.link.up { "Up" } else { "Down" }),
+            Value::text(match self.connection.status() {
+                _ if self.link.up => "Up",
+                Status::Unconfigured => "Unavailable",
+                _ => "Down",
+            }),
         ]
     }
 

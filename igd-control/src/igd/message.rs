@@ -147,6 +147,7 @@ impl Invocation {
 impl Invocation {
     /// The answer that is a list.
     fn listed(&self, listing: PortListing) -> ControlResponse {
+        answered(self.service, self.spec.name, 0);
         let short = listing.is_short();
         let mut names = self.spec.arguments_of(Direction::Out).map(|argument| argument.name);
         let name = names.next().unwrap_or_default();

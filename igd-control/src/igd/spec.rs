@@ -30,12 +30,12 @@ pub enum ServiceKind {
 impl ServiceKind {
     /// All of them.
     pub const ALL: [Self; 6] = [
-        Self::Layer3Forwarding(Tree::Igd1),
-        Self::WanCommonInterfaceConfig(Tree::Igd1),
-        Self::WanIpConnection(Tree::Igd1),
         Self::Layer3Forwarding(Tree::Igd2),
         Self::WanCommonInterfaceConfig(Tree::Igd2),
         Self::WanIpConnection(Tree::Igd2),
+        Self::Layer3Forwarding(Tree::Igd1),
+        Self::WanCommonInterfaceConfig(Tree::Igd1),
+        Self::WanIpConnection(Tree::Igd1),
     ];
 
     /// The tree that it belongs to.

@@ -2,7 +2,7 @@
 //! through what it has opened.
 
 use anyhow::{Context, Result, ensure};
-use nat_tests::client::independent::{Client, Gupnp, libtorrent};
+use nat_tests::client::independent::{Client, Gupnp, libtorrent, npm};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{EXTERNAL, Lab, Process, TcpReflector, WAN_HOST, tcp_seen_as, wait_until};
 use nat_tests::lease::tcp_opens;
@@ -167,6 +167,45 @@ fn libtorrent_opens_its_port_and_a_file_goes_through_it() -> Result<()> {
     seed.signal(Signal::SIGTERM)?;
     let ended = seed.finish(PATIENCE)?;
     ensure!(daemon.mappings()?.is_empty(), "mappings stay: {ended:?}");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn an_npm_client_of_version_1_adds_lists_and_deletes() -> Result<()> {
+    if !Client::Npm.lets_run() {
+        return Ok(());
+    }
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let _server = TcpReflector::start(&lab.lan, "192.168.77.2:6000")?;
+    let ask = |verb| npm(&lab.lan, ["nat-upnp", verb, "6000"])?.finish(PATIENCE)?.success();
+    assert_eq!(ask("add")?, "external 11.22.33.1\n");
+    assert_eq!(*tcp_seen_as(&mut lab.wan.tcp_connect(external(6000))?)?.ip(), WAN_HOST);
+    assert_eq!(ask("list")?, "mapping tcp 6000 192.168.77.2 nat-upnp\n");
+    ask("delete")?;
+    ensure!(!tcp_opens(&lab.wan, external(6000))?, "the deleted mapping is still open");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn an_npm_client_of_version_2_opens_a_port_for_a_while() -> Result<()> {
+    if !Client::Npm.lets_run() {
+        return Ok(());
+    }
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let _server = TcpReflector::start(&lab.lan, "192.168.77.2:6000")?;
+    let mapper = npm(&lab.lan, ["nat-port-mapper", "map", "6000"])?;
+    mapper.wait_for_line(PATIENCE, |line| line == "external 11.22.33.1")?;
+    mapper.wait_for_line(PATIENCE, |line| line == "mapped 6000")?;
+    assert_eq!(*tcp_seen_as(&mut lab.wan.tcp_connect(external(6000))?)?.ip(), WAN_HOST);
+    mapper.signal(Signal::SIGTERM)?;
+    mapper.finish(PATIENCE)?.success()?;
+    // It asks to delete a mapping of no protocol, which there is none of: the lease ends it.
+    let mappings = daemon.mappings()?;
+    ensure!(mappings.len() == 1 && mappings[0]["lease_left"].is_u64(), "{mappings:?}");
     daemon.stop()?;
     lab.finish()
 }

@@ -9,6 +9,9 @@ use std::process::Command;
 /// Debian's Python: another one does not see the modules of its packages.
 const PYTHON: &str = "/usr/bin/python3";
 
+/// The packages from npm, with their versions.
+pub const NPM: [&str; 2] = ["nat-upnp@1.1.1", "@achingbrain/nat-port-mapper@4.0.5"];
+
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
@@ -18,11 +21,13 @@ pub enum Client {
     Libtorrent,
     /// Transmission's daemon.
     Transmission,
+    /// nat-upnp and nat-port-mapper from npm. The former knows version 1 only.
+    Npm,
 }
 
 impl Client {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Gupnp, Self::Libtorrent, Self::Transmission];
+    pub const ALL: [Self; 4] = [Self::Gupnp, Self::Libtorrent, Self::Transmission, Self::Npm];
 
     /// The Debian packages that have it.
     pub fn packages(self) -> &'static [&'static str] {
@@ -30,6 +35,16 @@ impl Client {
             Self::Gupnp => &["gir1.2-gupnp-1.6", "python3-gi"],
             Self::Libtorrent => &["python3-libtorrent"],
             Self::Transmission => &["transmission-daemon"],
+            // Debian's npm brings hundreds of packages along: it is used where it is.
+            Self::Npm => &[],
+        }
+    }
+
+    /// What it takes, in words.
+    pub fn needs(self) -> String {
+        match self {
+            Self::Npm => format!("npm, and by it {}", NPM.join(" and ")),
+            _ => format!("Debian's {}", self.packages().join(", ")),
         }
     }
 
@@ -39,6 +54,7 @@ impl Client {
             Self::Gupnp => python("import gi; gi.require_version('GUPnP', '1.6')"),
             Self::Libtorrent => python("import libtorrent"),
             Self::Transmission => version("transmission-daemon"),
+            Self::Npm => return NPM.iter().all(|package| npm_package(package).is_dir()),
         };
         probe.output().is_ok_and(|output| output.status.success())
     }
@@ -50,11 +66,20 @@ impl Client {
         if !here {
             let thread = std::thread::current();
             let test = thread.name().unwrap_or("a test");
-            let packages = self.packages().join(", ");
-            let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: needs Debian's {packages}");
+            let _ = writeln!(std::io::stderr(), "NOT RUN: {test}: needs {}", self.needs());
         }
         here
     }
+}
+
+/// Where `cargo xtask setup` has npm put its packages.
+pub fn npm_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/npm")
+}
+
+fn npm_package(package: &str) -> PathBuf {
+    let name = package.rsplit_once('@').map_or(package, |(name, _version)| name);
+    npm_folder().join("node_modules").join(name)
 }
 
 fn python(statement: &str) -> Command {
@@ -123,6 +148,16 @@ impl<'ns> Gupnp<'ns> {
 pub fn libtorrent(namespace: &Namespace, words: &[&str]) -> Result<Process> {
     let mut command = namespace.command(PYTHON);
     command.arg(script("torrent.py")).args(words);
+    Process::spawn(&mut command)
+}
+
+/// A client from npm in a namespace: its name, what it shall do, and the port.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn npm(namespace: &Namespace, words: [&str; 3]) -> Result<Process> {
+    let mut command = namespace.command("node");
+    command.arg(script("npm.mjs")).arg(npm_folder().canonicalize()?).args(words);
     Process::spawn(&mut command)
 }
 

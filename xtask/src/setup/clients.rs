@@ -4,8 +4,9 @@ use super::apt;
 use super::lack::services;
 use crate::steps;
 use anyhow::Result;
-use nat_tests::client::independent::Client;
+use nat_tests::client::independent::{Client, NPM, npm_folder};
 use std::fmt::Write as _;
+use std::process::Command;
 
 /// Those that this machine lacks.
 pub(super) fn missing() -> Vec<Client> {
@@ -15,7 +16,16 @@ pub(super) fn missing() -> Vec<Client> {
 /// Installs what is missing as far as that goes from here, and says what stays away.
 pub(crate) fn ensure() {
     let mut lacking = missing();
-    if !lacking.is_empty() && steps::is_root() && apt::is_here() {
+    if lacking.contains(&Client::Npm) && !steps::on_path("npm").is_empty() {
+        if let Err(error) = install_from_npm() {
+            steps::alert(&format!("{error:#}"));
+        }
+        lacking = missing();
+    }
+    if lacking.iter().any(|client| !client.packages().is_empty())
+        && steps::is_root()
+        && apt::is_here()
+    {
         steps::say("Installing with apt the clients that tests run");
         if let Err(error) = install(&lacking) {
             steps::alert(&format!("{error:#}"));
@@ -23,10 +33,9 @@ pub(crate) fn ensure() {
         lacking = missing();
     }
     for client in &lacking {
-        let packages = client.packages().join(", ");
-        steps::alert(&format!("NOT RUN: tests with {client:?}, which needs Debian's {packages}"));
+        steps::alert(&format!("NOT RUN: tests with {client:?}, which needs {}", client.needs()));
     }
-    if !lacking.is_empty() {
+    if lacking.iter().any(|client| !client.packages().is_empty()) {
         print!("{}", commands(&lacking, steps::is_root()));
     }
 }
@@ -36,9 +45,19 @@ fn install(clients: &[Client]) -> Result<()> {
     apt::update()?;
     let wanted = clients.iter().map(|client| client.packages());
     wanted
+        .filter(|packages| !packages.is_empty())
         .filter(|packages| packages.iter().all(|package| apt::knows(package)))
         .map(|packages| apt::install(&packages.iter().map(ToString::to_string).collect::<Vec<_>>()))
         .fold(Ok(()), Result::and)
+}
+
+/// Into the folder of the workspace's own tools. No package runs a script of its own.
+fn install_from_npm() -> Result<()> {
+    let folder = npm_folder();
+    std::fs::create_dir_all(&folder)?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"]);
+    steps::run(npm.arg(&folder).args(NPM))
 }
 
 /// Shell commands that get them on Debian.

@@ -29,7 +29,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         if lack == Lack::default() && clients.is_empty() {
             steps::say("Nothing is missing");
         }
-        if !clients.is_empty() {
+        if clients.iter().any(|client| !client.packages().is_empty()) {
             print!("{}", clients::commands(&clients, steps::is_root()));
         }
         if lack != Lack::default() {

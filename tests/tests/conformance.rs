@@ -53,8 +53,8 @@ const IGD_REQUIREMENTS: &str = "
     GetMaximumActiveConnections GetTotalBytes GetTotalPackets GetActiveConnections
     DefaultConnectionService gena-subscribe gena-errors gena-first gena-seq gena-expiry gena-retry
     gena-variables gena-coalesced gena-callback gena-bounds ssdp-goodbye ssdp-targets ssdp-location
-    ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers http-host soap-xml
-    soap-fault soap-order again persistence
+    ssdp-mx ssdp-addresses ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers
+    http-host soap-xml soap-fault soap-order again persistence
 ";
 
 /// The pages, with what must have a row in each.

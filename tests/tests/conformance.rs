@@ -51,10 +51,13 @@ const IGD_REQUIREMENTS: &str = "
     control-points tree-igd2 tree-igd1 tree-announced tree-landevice tree-optional
     SetEnabledForInternet GetEnabledForInternet GetCommonLinkProperties GetWANAccessProvider
     GetMaximumActiveConnections GetTotalBytes GetTotalPackets GetActiveConnections
-    DefaultConnectionService gena-subscribe gena-errors gena-first gena-seq gena-expiry gena-retry
-    gena-variables gena-coalesced gena-callback gena-bounds ssdp-goodbye ssdp-targets ssdp-location
-    ssdp-mx ssdp-addresses ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers
-    http-host soap-xml soap-fault soap-order again persistence
+    DefaultConnectionService gena-subscribe gena-errors gena-first gena-seq gena-message
+    gena-timeout gena-urls gena-412 gena-expiry gena-retry gena-variables gena-moderated
+    gena-callback gena-bounds gena-ipv6 ssdp-goodbye ssdp-repeat ssdp-targets ssdp-mx ssdp-unicast
+    ssdp-answers ssdp-location ssdp-bootid ssdp-update ssdp-addresses ssdp-searchport ssdp-ipv6
+    ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers http-host http-floods
+    soap-xml soap-fault soap-order again persistence policy-own policy-ports policy-entries policy-open
+    policy-narrow policy-any policy-static limit-mappings limit-rate limit-metrics
 ";
 
 /// The pages, with what must have a row in each.

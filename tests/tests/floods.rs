@@ -34,14 +34,16 @@ fn connect(lan: &Namespace, from: SocketAddrV4, server: SocketAddrV4) -> Result<
 
 /// What the daemon has in memory, bytes, and how many files it has open.
 fn usage(daemon: &Daemon<'_>) -> Result<(u64, usize)> {
-    let pid = daemon.status()?["pid"].as_u64().context("no pid")?;
+    let status = daemon.status()?;
+    let pid = status.get("pid").and_then(serde_json::Value::as_u64).context("no pid")?;
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok((kilobytes << 10, std::fs::read_dir(format!("/proc/{pid}/fd"))?.count()))
 }
 
-/// Runs `flood` with flooders 192.168.77.100 to 119, and `between` a well-behaved client while it lasts.
+/// Runs `flood`, by flooders 192.168.77.100 to 119; while what it has opened is held, a well-behaved client
+/// must be served.
 fn outlived<T>(flood: impl FnOnce(&Namespace, &Gateway<'_>) -> Result<T>) -> Result<()> {
     let lab = Lab::home()?;
     for number in 100..120 {

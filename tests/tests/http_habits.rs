@@ -194,13 +194,17 @@ fn xml_is_written_in_many_ways() -> Result<()> {
             .replace("xmlns:s=", "xmlns=")
             .replace("s:encodingStyle", "encodingStyle");
         for body in [
-            good.replace("s:", "SOAP-ENV:").replace("xmlns:s=", "xmlns:SOAP-ENV="),
+            good.replace("<s:", "<SOAP-ENV:")
+                .replace("</s:", "</SOAP-ENV:")
+                .replace("xmlns:s=", "xmlns:SOAP-ENV=")
+                .replace(" s:encodingStyle", " SOAP-ENV:encodingStyle"),
             good.replace("<u:", "<m:").replace("</u:", "</m:").replace("xmlns:u=", "xmlns:m="),
             good.replace("<u:", "<").replace("</u:", "</").replace("xmlns:u=", "xmlns="),
             unprefixed,
             good.replace("<s:Body>", "<!-- a comment --><s:Header/><s:Body><?some thing?>"),
             good.replace("<NewProtocol>", "<!-- one --><NewProtocol>"),
-            good.replace('>', ">\r\n").replace(">\r\nUDP", ">UDP"),
+            good.replace("<NewRemoteHost></NewRemoteHost>", "<NewRemoteHost/>")
+                .replace("><", ">\r\n\t<"),
             format!("\u{feff}{good}"),
             format!("{good}\r\n\r\n"),
             good.replace("<?xml version=\"1.0\"?>", "<?xml version='1.0' encoding='UTF-8'?>\r\n"),
@@ -209,7 +213,6 @@ fn xml_is_written_in_many_ways() -> Result<()> {
             good.replace("<NewProtocol>", "<NewProtocol xmlns:dt=\"urn:x\" dt:dt=\"string\">"),
             good.replace("nat-tests", "<![CDATA[<nat>]]> &amp; &#116;ests"),
         ] {
-            // Values keep the white space that a habit may put around them, and numbers mind none.
             let reply = gateway.post("AddPortMapping", &body)?;
             ensure!(reply.0.status == 200, "{body}: {reply:?}");
         }

@@ -118,7 +118,7 @@ fn killed_at_any_moment<'lab>(
     let daemon = start().start()?;
     let left = compare(&daemon, &mut known)?;
     ensure!(left > 50, "{left} mappings are left");
-    ensure!(daemon.status()?["store"] == "ok", "{}", daemon.status()?);
+    assert_eq!(store_of(&daemon)?, "ok");
     daemon.stop()?;
     Ok(())
 }
@@ -239,7 +239,9 @@ impl Drop for Disk {
 }
 
 fn store_of(daemon: &Daemon<'_>) -> Result<String> {
-    Ok(daemon.status()?["store"].as_str().context("no store in the status")?.to_owned())
+    let status = daemon.status()?;
+    let store = status.get("store").and_then(Value::as_str);
+    Ok(store.context("no store in the status")?.to_owned())
 }
 
 /// A metric without labels.

@@ -210,9 +210,11 @@ fn sizes(lab: &Lab) -> Result<()> {
 
 /// The largest segment that a SYN offers: its first option, as Linux sends it.
 fn mss(packet: &Packet) -> Option<u16> {
-    let (flags, option) = (packet.payload.get(13)?, packet.payload.get(20..24)?);
-    let is_syn = flags & 0b10 != 0 && option.starts_with(&[2, 4]);
-    is_syn.then(|| u16::from_be_bytes([option[2], option[3]]))
+    let is_syn = packet.payload.get(13)? & 0b10 != 0;
+    match packet.payload.get(20..24)? {
+        [2, 4, high, low] if is_syn => Some(u16::from_be_bytes([*high, *low])),
+        _ => None,
+    }
 }
 
 fn start<'lab>(lab: &'lab Lab, vlans: &Vlans, mode: &str) -> Result<Daemon<'lab>> {

@@ -76,7 +76,7 @@ async fn until_signal(config: Config, source: ConfigSource) -> anyhow::Result<()
     };
 
     let listeners = Listeners { control, metrics, lan };
-    let (trigger, mut parts, insight) = start(config, source, &identity, listeners, &data_path);
+    let (trigger, mut parts, insight) = start(&config, source, &identity, listeners, &data_path);
     let result = tokio::select! {
         name = signals.received() => {
             tracing::info!("stopping: {name}");
@@ -126,12 +126,12 @@ async fn reload_when_told(hangup: &mut Signal, insight: &Arc<Insight>) {
             Err(error) => tracing::error!("reading the configuration again failed: {error}"),
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Starts everything that serves.
 fn start(
-    config: Config,
+    config: &Config,
     source: ConfigSource,
     identity: &Identity,
     Listeners { control, metrics, lan }: Listeners,
@@ -152,7 +152,7 @@ fn start(
     gateway.set_policy(config.policy.policy());
     let adopted = data_path.adopted().then_some(held.as_slice());
     let now = datapath::now();
-    let keeper = Keeper::recover(&config, now, datapath::now, &mut gateway, adopted);
+    let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, adopted);
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
     let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper));
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));

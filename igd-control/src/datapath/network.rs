@@ -18,6 +18,7 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 /// An interface that the NAT serves.
@@ -112,6 +113,8 @@ impl Neighbour {
 pub struct Network {
     handle: Handle,
     names: Vec<(String, Side)>,
+    /// Held while the kernel lists something: it refuses to list two things at once to one socket.
+    listing: Mutex<()>,
 }
 
 /// A stream of the kernel's announcements.
@@ -133,7 +136,11 @@ impl Network {
         ])
         .context("cannot open a netlink socket")?;
         let task = tokio::spawn(connection);
-        Ok((Self { handle, names }, messages.map(|(message, _)| message).boxed(), task))
+        Ok((
+            Self { handle, names, listing: Mutex::new(()) },
+            messages.map(|(message, _)| message).boxed(),
+            task,
+        ))
     }
 
     /// The interfaces, in the order of the names; `None` for one that does not exist.
@@ -141,6 +148,7 @@ impl Network {
     /// # Errors
     /// When the kernel refuses, or an interface is no Ethernet.
     pub async fn interfaces(&self) -> Result<Vec<Option<Interface>>> {
+        let _listing = self.listing.lock().await;
         let mut found: HashMap<u32, Interface> = HashMap::new();
         let mut all: HashMap<u32, Known> = HashMap::new();
         let mut links = self.handle.link().get().execute();
@@ -225,6 +233,7 @@ impl Network {
     /// # Errors
     /// When the kernel refuses.
     pub async fn gateways(&self) -> Result<BTreeSet<Station>> {
+        let _listing = self.listing.lock().await;
         let mut wanted = RouteMessage::default();
         wanted.header.address_family = AddressFamily::Inet;
         let mut found = BTreeSet::new();
@@ -254,6 +263,7 @@ impl Network {
     /// # Errors
     /// When the kernel refuses.
     pub async fn is_routed(&self, interface: u32) -> Result<bool> {
+        let _listing = self.listing.lock().await;
         let mut wanted = RouteMessage::default();
         wanted.header.address_family = AddressFamily::Inet;
         let mut found = false;
@@ -277,6 +287,7 @@ impl Network {
     /// # Errors
     /// When the kernel refuses.
     pub async fn neighbours(&self) -> Result<Vec<Neighbour>> {
+        let _listing = self.listing.lock().await;
         let inet = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
         let mut found = Vec::new();
         let mut neighbours = inet.execute();

@@ -4,9 +4,9 @@ use super::{
     Outcome, Values, limits,
     subscription::{Fate, Subscription},
 };
+use crate::metrics::{self, Limit};
 use crate::{
     lan::{Client, LanAddress},
-    metrics::{self, Limit},
     wire::gena::{Callback, EventError, Granted, property_set},
 };
 use nat_common::BootTime;
@@ -191,8 +191,7 @@ impl<T: Copy + Eq> Publisher<T> {
         if !only_own && self.subscriptions.len() < limits::SUBSCRIPTIONS {
             return Ok(());
         }
-        let limit = if only_own { Limit::SubscriptionsPerClient } else { Limit::Subscriptions };
-        metrics::hit(limit);
+        metrics::hit(if only_own { Limit::SubscriptionsPerClient } else { Limit::Subscriptions });
         let deaf = self
             .subscriptions
             .iter()

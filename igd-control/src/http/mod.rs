@@ -10,11 +10,8 @@ mod route;
 
 pub use route::{Place, Site};
 
-use crate::{
-    lan::LanAddress,
-    metrics::{self, Limit},
-    shutdown::Shutdown,
-};
+use crate::metrics::{self, Limit};
+use crate::{lan::LanAddress, shutdown::Shutdown};
 use admission::{Admission, Admitted};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};

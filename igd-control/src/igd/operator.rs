@@ -2,7 +2,8 @@
 
 use super::gateway::Gateway;
 use crate::mapping::{
-    Change, Limits, MapError, MappingKey, MappingRequest, PacketPath, PortForward, Remembered,
+    Change, Limits, MapError, MappingKey, MappingRequest, PacketPath, PortForward, PortMapping,
+    Remembered,
 };
 use nat_common::BootTime;
 
@@ -29,7 +30,7 @@ impl<P: PacketPath> Gateway<P> {
 
     /// Removes a static mapping; tells whether there was one.
     pub fn remove_static(&mut self, now: BootTime, key: &MappingKey) -> bool {
-        let is_static = self.table.get(key).is_some_and(|mapping| mapping.is_static());
+        let is_static = self.table.get(key).is_some_and(PortMapping::is_static);
         is_static && self.table.remove(&mut self.path, now, key).is_some()
     }
 

@@ -93,6 +93,7 @@ async fn machine(config: &Config) -> Vec<Finding> {
         contacts: config.nat.settings().needs_contacts(),
     };
     findings.push(Memory::gather(pinned).finding(tables));
+    findings.extend(config.daemon.state_dir().map(place::state_dir));
     findings.push(place::control_socket(&config.daemon.control_socket));
     findings
 }

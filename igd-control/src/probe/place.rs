@@ -2,6 +2,7 @@
 
 use super::Finding;
 use crate::datapath::pins;
+use nix::unistd::{AccessFlags, access};
 use std::{
     io,
     os::unix::net::UnixStream,
@@ -59,6 +60,34 @@ impl PinDir {
         }
         let place = self.path.parent().unwrap_or(&self.path).display();
         format!("mkdir -p {place} && mount -t bpf bpf {place}")
+    }
+}
+
+/// Least room that a store is comfortable with, bytes.
+const ROOM: u64 = 16 << 20;
+
+/// Looks whether mappings can be kept in a directory.
+pub(super) fn state_dir(path: &Path) -> Finding {
+    // It is made when the daemon starts: what counts is where.
+    let existing = path.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(path);
+    let writable = access(existing, AccessFlags::W_OK).map_err(io::Error::from);
+    let room = nix::sys::statvfs::statvfs(existing).ok();
+    judge_state_dir(path, writable, room.map(|room| room.blocks_available() * room.fragment_size()))
+}
+
+/// Judges what was found there.
+pub(super) fn judge_state_dir(path: &Path, writable: io::Result<()>, room: Option<u64>) -> Finding {
+    const CHECK: &str = "state directory";
+    let shown = path.display();
+    let lost = "port mappings would not outlive a reboot";
+    match (writable, room) {
+        (Err(error), _) => Finding::warning(CHECK, format!("{shown}: {error}; {lost}"))
+            .mend(format!("mkdir -p {shown} # or another daemon.state-dir")),
+        (Ok(()), Some(room)) if room < ROOM => {
+            let room = room >> 10;
+            Finding::warning(CHECK, format!("{shown} has room for {room} KiB only; {lost}"))
+        }
+        (Ok(()), _) => Finding::ok(CHECK, format!("{shown} can be written")),
     }
 }
 

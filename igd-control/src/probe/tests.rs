@@ -311,3 +311,17 @@ fn a_finding_is_one_line_with_its_command() {
 }
 
 mod rules;
+
+#[test]
+fn a_state_directory_that_cannot_be_written_is_a_warning() {
+    let judge =
+        |writable, room| place::judge_state_dir(Path::new("/var/lib/igd-control"), writable, room);
+    assert_eq!(judge(Ok(()), Some(1 << 30)).status, Status::Ok);
+    assert_eq!(judge(Ok(()), None).status, Status::Ok);
+    let read_only = io::Error::from(io::ErrorKind::ReadOnlyFilesystem);
+    for (writable, room) in [(Err(read_only), None), (Ok(()), Some(4096))] {
+        let finding = judge(writable, room);
+        assert_eq!(finding.status, Status::Warning);
+        assert!(finding.detail.contains("would not outlive a reboot"), "{}", finding.detail);
+    }
+}

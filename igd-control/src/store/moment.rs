@@ -38,7 +38,9 @@ impl Moment {
     /// has passed.
     pub fn translate(&self, deadline: BootTime, written: &Self) -> Option<BootTime> {
         let now = BootTime(self.boot);
-        let here = if deadline == BootTime::NEVER || self.boot_id == written.boot_id {
+        // Without an id it cannot be told whether it is the same boot.
+        let same_boot = self.boot_id == written.boot_id && !self.boot_id.is_empty();
+        let here = if deadline == BootTime::NEVER || same_boot {
             deadline
         } else {
             let left = deadline.nanos_from(BootTime(written.boot));
@@ -86,6 +88,12 @@ mod tests {
             assert_eq!(now.translate(seconds(300), &written), Some(seconds(300)));
             assert_eq!(now.translate(seconds(200), &written), None);
         }
+    }
+
+    #[test]
+    fn boots_without_an_id_are_different_ones() {
+        let (written, now) = (moment("", 5_000, WALL), moment("", 10, WALL + 60));
+        assert_eq!(now.translate(seconds(5_000 + HOUR), &written), Some(seconds(10 + HOUR - 60)));
     }
 
     #[test]

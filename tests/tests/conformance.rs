@@ -56,7 +56,7 @@ const IGD_REQUIREMENTS: &str = "
     gena-callback gena-bounds gena-ipv6 ssdp-goodbye ssdp-repeat ssdp-targets ssdp-mx ssdp-unicast
     ssdp-answers ssdp-location ssdp-bootid ssdp-update ssdp-addresses ssdp-searchport ssdp-ipv6
     ssdp-wan ssdp-garbage http-old http-bodies http-mpost http-headers http-host http-floods
-    soap-xml soap-fault soap-order again persistence policy-own policy-ports policy-entries policy-open
+    soap-xml soap-fault soap-order again clients persistence policy-own policy-ports policy-entries policy-open
     policy-narrow policy-any policy-static limit-mappings limit-rate limit-metrics
 ";
 

@@ -37,6 +37,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
              (`cargo xtask test --unprivileged` runs all others)",
         )?;
         let toolchain = setup::ensure(workspace)?;
+        setup::clients::ensure();
         for feature in Feature::ALL {
             if feature.missing()?.is_some() {
                 steps::alert(&format!(

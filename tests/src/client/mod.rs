@@ -1,7 +1,8 @@
-//! UPnP control points: `upnpc`, and one that can also misbehave.
+//! UPnP control points: `upnpc`, others that people have, and one that can also misbehave.
 
 pub mod events;
 pub mod http;
+pub mod independent;
 pub mod ipv6;
 pub mod soap;
 pub mod ssdp;

@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: what the other verbs need, installed or at least named.
 
 pub(crate) mod apt;
+pub(crate) mod clients;
 mod lack;
 
 #[cfg(test)]
@@ -24,14 +25,20 @@ pub(crate) struct Args {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.print {
         let lack = Lack::look(workspace, &TOOLS);
-        if lack == Lack::default() {
+        let clients = clients::missing();
+        if lack == Lack::default() && clients.is_empty() {
             steps::say("Nothing is missing");
-        } else {
+        }
+        if !clients.is_empty() {
+            print!("{}", clients::commands(&clients, steps::is_root()));
+        }
+        if lack != Lack::default() {
             print_commands(&lack);
         }
         return Ok(());
     }
     let toolchain = ensure(workspace)?;
+    clients::ensure();
     steps::say(&format!(
         "Everything is there; the XDP program is compiled by {} and linked by {}",
         toolchain.compiler.rustc.display(),

@@ -7,14 +7,17 @@ use uuid::Uuid;
 
 const EVENT: &str = "urn:schemas-upnp-org:event-1-0";
 
-/// The body of an event: variables and their values.
+/// The body of an event: variables and their values. The property set is a line of its own, with its end:
+/// there are subscribers (rupnp) that read lines until they have seen it.
 pub fn property_set<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<u8> {
     let mut xml = XmlWriter::document();
+    xml.characters("\n");
     xml.element_with("e:propertyset", &[("xmlns:e", EVENT)], |xml| {
         for (name, value) in values {
             xml.element("e:property", |xml| xml.text(name, value));
         }
     });
+    xml.characters("\n");
     xml.finish()
 }
 

@@ -140,10 +140,10 @@ fn an_event_holds_what_the_device_architecture_wants() {
     assert!(text.starts_with("<?xml version=\"1.0\""), "{text}");
     assert!(
         text.ends_with(
-            "<e:propertyset xmlns:e=\"urn:schemas-upnp-org:event-1-0\">\
+            "\n<e:propertyset xmlns:e=\"urn:schemas-upnp-org:event-1-0\">\
              <e:property><SystemUpdateID>7</SystemUpdateID></e:property>\
              <e:property><ExternalIPAddress>&lt;&amp;&gt;</ExternalIPAddress></e:property>\
-             </e:propertyset>"
+             </e:propertyset>\n"
         ),
         "{text}"
     );
@@ -160,6 +160,15 @@ fn an_event_holds_what_the_device_architecture_wants() {
         )
     );
     assert_eq!(sent, text);
+}
+
+#[test]
+fn an_event_can_be_read_line_by_line() {
+    let text = String::from_utf8(property_set([("Uptime", "7"), ("Note", "two\nlines")])).unwrap();
+    assert!(text.ends_with('\n'), "{text:?}");
+    let mut lines = text.lines().skip(1);
+    assert!(lines.next().is_some_and(|line| line.starts_with("<e:propertyset")), "{text:?}");
+    assert!(lines.last().is_some_and(|line| line.ends_with("</e:propertyset>")), "{text:?}");
 }
 
 #[test]

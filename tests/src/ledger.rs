@@ -21,12 +21,27 @@ impl Ledger {
     /// # Errors
     /// When the daemon or `ip` does not answer.
     pub fn open(lab: &Lab, daemon: &Daemon<'_>) -> Result<Self> {
+        let mut looked = Self { counters: Vec::new(), frames: Self::frames(lab)? };
+        // A frame that comes between two looks would be in one of them only.
+        wait_until("a moment without frames", ANSWER_TIMEOUT, || {
+            looked.counters = Self::counters(daemon)?;
+            let before = std::mem::replace(&mut looked.frames, Self::frames(lab)?);
+            Ok(looked.frames == before)
+        })?;
+        Ok(looked)
+    }
+
+    fn counters(daemon: &Daemon<'_>) -> Result<Vec<(Counter, u64)>> {
         let all = daemon.json("counters")?;
         let value = |counter: &Counter| {
             let value = all.get(counter.name()).and_then(Value::as_u64);
             Ok((*counter, value.with_context(|| format!("no counter {}", counter.name()))?))
         };
-        let counters = Counter::ALL.iter().map(value).collect::<Result<_>>()?;
+        Counter::ALL.iter().map(value).collect()
+    }
+
+    /// How many the router's interfaces have received.
+    fn frames(lab: &Lab) -> Result<u64> {
         let mut frames = 0;
         for interface in lab.lan_interfaces().iter().chain(&["wan0"]) {
             let listed = lab.router.ip(&["-json", "-s", "link", "show", "dev", interface])?;
@@ -34,7 +49,7 @@ impl Ledger {
             let received = listed.pointer("/0/stats64/rx/packets").and_then(Value::as_u64);
             frames += received.with_context(|| format!("no statistics of {interface}"))?;
         }
-        Ok(Self { counters, frames })
+        Ok(frames)
     }
 
     /// What has happened since, once the books are closed: every frame that the router's interfaces

@@ -107,7 +107,9 @@ const ENTRIES: u32 = 1024;
 /// Room for what the program puts before a frame.
 const HEADROOM: usize = 256;
 
-/// What the program puts before a frame that the kernel is to send: a mark, and the interface's index.
+/// What the program puts before a frame that the kernel is to send: room, and in the last bytes of it a
+/// mark and the interface's index.
+const HAND_OVER_ROOM: usize = 24;
 const HAND_OVER_LEN: usize = 8;
 /// The mark.
 const HAND_OVER: u32 = 0x4e41_5401;
@@ -318,7 +320,7 @@ impl KernelMachine<'_> {
             xdp_action::PASS if out.len() == tagged.len() => (Action::Pass, None),
             xdp_action::PASS => {
                 let link = self.handed_over(&out)?;
-                out.drain(..HAND_OVER_LEN);
+                out.drain(..HAND_OVER_ROOM);
                 (if link.is_some() { Action::Resolve } else { Action::Broadcast }, link)
             }
             xdp_action::REDIRECT => (Action::Send, None),
@@ -331,8 +333,8 @@ impl KernelMachine<'_> {
 
     /// Reads what stands before a frame that the kernel is to send; tells the link, `None`: every LAN's.
     fn handed_over(&self, out: &[u8]) -> Result<Option<u8>> {
-        let note: [u8; HAND_OVER_LEN] =
-            *out.first_chunk().context("the frame has become shorter")?;
+        let room = out.get(..HAND_OVER_ROOM).context("the frame has become shorter")?;
+        let note: [u8; HAND_OVER_LEN] = *room.last_chunk().context("no room for a note")?;
         let [mark, ifindex]: [u32; 2] = bytemuck::cast(note);
         ensure!(mark == HAND_OVER, "the mark before the frame is {mark:#x}");
         if ifindex == EVERY_LAN {

@@ -294,15 +294,17 @@ fn numbered_probes(lab: &Lab, done: &AtomicBool) -> Result<Vec<bool>> {
         socket.set_read_timeout(Some(Duration::from_millis(patience)))?;
         let Ok((length, _)) = socket.recv_from(&mut buffer) else { return Ok(false) };
         // The reflector puts its view of the sender in front.
-        let text = String::from_utf8_lossy(&buffer[..length]);
+        let text = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
         let number: usize = text.rsplit(' ').next().context("no number")?.parse()?;
         *answered.get_mut(number).context("an answer to nothing")? = true;
         Ok(true)
     };
     let mut after = 0;
-    while after < 30 {
+    for port in [7000, 7299, 7150].into_iter().cycle() {
+        if after == 30 {
+            break;
+        }
         after += u8::from(done.load(Ordering::Relaxed));
-        let port = [7000, 7299, 7150][answered.len() % 3];
         let number = answered.len().to_string();
         answered.push(false);
         socket.send_to(number.as_bytes(), SocketAddrV4::new(EXTERNAL, port))?;

@@ -2,7 +2,7 @@
 //!
 //! [`Metric`] is the one place that names a metric: docs/metrics.md is made from it, and nothing else
 //! can be told. Most values are read from where they are kept anyway when somebody asks; what is kept
-//! nowhere else is counted by [`tally`].
+//! nowhere else is counted by `tally`.
 
 mod docs;
 mod serve;

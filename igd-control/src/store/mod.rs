@@ -1,7 +1,7 @@
 //! Port mappings beyond the life of the process.
 //!
-//! Every change of the table is appended to a [`journal`] before its request is answered, which
-//! survives the end of the process at any moment. About a second later a [`snapshot`] takes it in by a
+//! Every change of the table is appended to a `journal` before its request is answered, which
+//! survives the end of the process at any moment. About a second later a `snapshot` takes it in by a
 //! durable commit, which survives a power cut too. Two threads do the writing: one appends, which is
 //! quick, and one commits, which waits for the disk. Requests wait for the first one only, and not for
 //! long.

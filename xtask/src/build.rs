@@ -1,7 +1,7 @@
 //! `cargo xtask build`: the XDP program, then the daemon that embeds it.
 
 use crate::steps;
-use crate::toolchain::{TARGET, Toolchain};
+use crate::toolchain::{BENCH, NAT, Object, TARGET, Toolchain};
 use crate::workspace::Workspace;
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -31,13 +31,22 @@ pub(crate) fn release(workspace: &Workspace, toolchain: &Toolchain) -> Result<Pa
     daemon(workspace, "release")
 }
 
+/// Builds the benchmark's programs; returns their object file.
+pub(crate) fn bench(workspace: &Workspace, toolchain: &Toolchain) -> Result<PathBuf> {
+    object(workspace, toolchain, BENCH)
+}
+
 fn xdp(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
-    let target_dir = workspace.xdp_target_dir("xdp-build");
-    steps::run(&mut toolchain.cargo(workspace, "build", &target_dir, &[]))?;
-    let built = target_dir.join(TARGET).join("xdp/nat-xdp");
+    let built = object(workspace, toolchain, NAT)?;
     let object = workspace.xdp_object();
     copy_if_changed(&built, &object)
         .with_context(|| format!("cannot copy {} to {}", built.display(), object.display()))
+}
+
+fn object(workspace: &Workspace, toolchain: &Toolchain, object: Object) -> Result<PathBuf> {
+    let target_dir = workspace.xdp_target_dir("xdp-build");
+    steps::run(&mut toolchain.cargo(workspace, object, "build", &target_dir, &[]))?;
+    Ok(target_dir.join(TARGET).join("xdp").join(object.bin))
 }
 
 fn daemon(workspace: &Workspace, profile: &str) -> Result<PathBuf> {

@@ -1,6 +1,6 @@
 //! `cargo xtask lint`: everything that reads the code without running it.
 
-use crate::toolchain::Toolchain;
+use crate::toolchain::{BENCH, NAT, Toolchain};
 use crate::workspace::Workspace;
 use crate::{setup, steps};
 use anyhow::{Context as _, Result, bail};
@@ -34,20 +34,24 @@ fn clippy(workspace: &Workspace) -> Result<()> {
     steps::run(cargo.args(["--", "-Dwarnings"]))
 }
 
-/// The XDP program: rustc's warnings with the compiler that builds it, which often comes without
-/// clippy; and clippy as if the host were its target.
+/// The XDP programs: rustc's warnings with the compiler that builds them, which often comes without
+/// clippy; and clippy as if the host were their target.
 fn xdp(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     let target_dir = workspace.xdp_target_dir("xdp-lint");
-    steps::run(&mut toolchain.cargo(workspace, "check", &target_dir, &["-Dwarnings"]))?;
-    steps::run(
-        workspace
-            .cargo()
-            .env("RUSTC_BOOTSTRAP", "1")
-            .args(["clippy", "--package", "nat-ebpf", "--bin", "nat-xdp", "--features", "xdp"])
-            .args(["--profile", "xdp", "--target-dir"])
-            .arg(target_dir)
-            .args(["--", "-Dwarnings"]),
-    )
+    for object in [NAT, BENCH] {
+        let flags = &["-Dwarnings"];
+        steps::run(&mut toolchain.cargo(workspace, object, "check", &target_dir, flags))?;
+        steps::run(
+            workspace
+                .cargo()
+                .env("RUSTC_BOOTSTRAP", "1")
+                .args(["clippy", "--package", object.package, "--bin", object.bin])
+                .args(["--features", "xdp", "--profile", "xdp", "--target-dir"])
+                .arg(&target_dir)
+                .args(["--", "-Dwarnings"]),
+        )?;
+    }
+    Ok(())
 }
 
 /// Licences, sources and doubles of every dependency, by `deny.toml`; known vulnerabilities where

@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "what a verb was asked for goes to standard output")]
 
+mod bench;
 mod build;
 mod ci;
 mod demo;
@@ -37,6 +38,8 @@ enum Verb {
     Build(build::Args),
     /// Opens a port through the NAT in a lab of network namespaces. Needs root.
     Demo(demo::Args),
+    /// Measures the packet path beside what it is compared with. Needs root.
+    Bench(bench::Args),
     /// Runs every test. Needs root.
     Test(test::Args),
     /// Looks for inputs that break the parsers or the packet path, with libFuzzer.
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Setup(args) => setup::run(&workspace, &args),
         Verb::Build(args) => build::run(&workspace, &args),
         Verb::Demo(args) => demo::run(&workspace, &args),
+        Verb::Bench(args) => bench::run(&workspace, &args),
         Verb::Test(args) => test::run(&workspace, &args),
         Verb::Fuzz(args) => fuzz::run(&workspace, &args),
         Verb::Vm(args) => vm::run(&workspace, &args),

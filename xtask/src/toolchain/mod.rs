@@ -40,6 +40,19 @@ pub(crate) struct Toolchain {
     pub(crate) linker: Linker,
 }
 
+/// An object file for the kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Object {
+    pub(crate) package: &'static str,
+    pub(crate) bin: &'static str,
+}
+
+/// The NAT's programs.
+pub(crate) const NAT: Object = Object { package: "nat-ebpf", bin: "nat-xdp" };
+
+/// The benchmark's.
+pub(crate) const BENCH: Object = Object { package: "nat-bench-programs", bin: "nat-bench-xdp" };
+
 impl Toolchain {
     /// Finds the compiler, and finds the linker or builds it.
     ///
@@ -55,11 +68,12 @@ impl Toolchain {
         Ok(Self { compiler, linker })
     }
 
-    /// Cargo with this compiler and linker, for `nat-xdp` alone. `flags` are rustc's, added to
-    /// those that the program always needs.
+    /// Cargo with this compiler and linker, for one object. `flags` are rustc's, added to those that
+    /// all of them need.
     pub(crate) fn cargo(
         &self,
         workspace: &Workspace,
+        object: Object,
         verb: &str,
         target_dir: &Path,
         flags: &[&str],
@@ -72,7 +86,7 @@ impl Toolchain {
             .env(linker, &self.linker.path)
             .env("RUSTFLAGS", [&always, flags].concat().join(" "));
         command
-            .args([verb, "--package", "nat-ebpf", "--bin", "nat-xdp", "--features", "xdp"])
+            .args([verb, "--package", object.package, "--bin", object.bin, "--features", "xdp"])
             .args(["--profile", "xdp", "--target", TARGET, "--target-dir"])
             .arg(target_dir);
         if self.compiler.core == Core::Source {

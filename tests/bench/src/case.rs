@@ -1,0 +1,58 @@
+//! What is sent.
+
+use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
+
+/// A kind of traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// Which way it goes.
+    pub direction: Direction,
+    /// TCP, else UDP.
+    pub tcp: bool,
+    /// Length of a frame without its checksum sequence, bytes.
+    pub frame: u32,
+    /// How many internal endpoints there are.
+    pub endpoints: u32,
+    /// How many remote hosts each of them talks to.
+    pub remotes: u32,
+}
+
+/// Which way packets go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// From the LAN to the WAN.
+    Outbound,
+    /// From the WAN to the LAN.
+    Inbound,
+    /// From the LAN to the LAN, by the external address.
+    Hairpin,
+}
+
+/// The shortest frame.
+pub const SHORTEST: u32 = 64;
+
+impl Case {
+    /// UDP in the shortest frames, outbound.
+    pub const fn flows(endpoints: u32, remotes: u32) -> Self {
+        Self { direction: Direction::Outbound, tcp: false, frame: SHORTEST, endpoints, remotes }
+    }
+
+    /// How many flows there are.
+    pub const fn count(&self) -> u32 {
+        self.endpoints * self.remotes
+    }
+}
+
+impl Display for Case {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let direction = match self.direction {
+            Direction::Outbound => "outbound",
+            Direction::Inbound => "inbound",
+            Direction::Hairpin => "hairpin",
+        };
+        let protocol = if self.tcp { "TCP" } else { "UDP" };
+        write!(f, "{direction}, {protocol}, {} bytes, {} flows", self.frame, self.count())
+    }
+}

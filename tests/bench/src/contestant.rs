@@ -1,0 +1,205 @@
+//! Who takes part.
+
+use crate::case::{Case, Direction};
+use crate::generator::{End, interface};
+use crate::plan::FIRST_CLIENT;
+use anyhow::{Context as _, Result};
+use aya::maps::Array;
+use aya::programs::{Xdp, xdp::XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use nat_bench_programs::{CLIENTS, HOP, Hop, PROGRAM_CEILING, PROGRAM_CEILING_FIB, PROGRAM_SINK};
+use nat_tests::daemon::Daemon;
+use nat_tests::lab::{Lab, WAN_HOST, command};
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+use std::fs;
+use std::net::Ipv4Addr;
+
+/// What routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Nothing: frames are dropped at the router's door. Tells what the generator costs.
+    Door,
+    /// The least that an XDP router can do: MAC addresses, TTL, redirect.
+    Ceiling,
+    /// The same with a lookup in the kernel's routing table for each packet.
+    CeilingFib,
+    /// This NAT.
+    Nat,
+    /// The kernel's routing, without NAT.
+    Routing,
+    /// The kernel's NAT: nftables' masquerade.
+    Nftables,
+}
+
+impl Kind {
+    /// All of them, in the order in which they take turns.
+    pub const ALL: [Self; 6] =
+        [Self::Door, Self::Ceiling, Self::CeilingFib, Self::Nat, Self::Routing, Self::Nftables];
+
+    /// As a reader knows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Door => "generator alone",
+            Self::Ceiling => "XDP ceiling",
+            Self::CeilingFib => "XDP ceiling with FIB lookup",
+            Self::Nat => "this NAT",
+            Self::Routing => "kernel routing",
+            Self::Nftables => "nftables masquerade",
+        }
+    }
+
+    /// Whether it can do what a case asks. Without NAT nothing comes back from the external address, and
+    /// nftables hairpins only with rules for each port.
+    pub const fn can(self, case: &Case) -> bool {
+        match case.direction {
+            Direction::Outbound => true,
+            Direction::Inbound => !matches!(self, Self::Routing | Self::CeilingFib),
+            Direction::Hairpin => matches!(self, Self::Door | Self::Ceiling | Self::Nat),
+        }
+    }
+}
+
+/// A contestant in its lab.
+pub(crate) struct Contestant<'lab> {
+    pub(crate) kind: Kind,
+    lan: End<'lab>,
+    wan: End<'lab>,
+    /// MAC addresses of the router's interfaces.
+    router: Macs,
+    /// Detached, or ended, when they go.
+    _programs: Vec<Ebpf>,
+    _daemon: Option<Daemon<'lab>>,
+}
+
+struct Macs {
+    lan: [u8; 6],
+    wan: [u8; 6],
+}
+
+impl<'lab> Contestant<'lab> {
+    /// Makes `kind` the router of `lab`, for so many sessions at most. `object`: the programs.
+    pub(crate) fn new(kind: Kind, lab: &'lab Lab, object: &[u8], sessions: u32) -> Result<Self> {
+        let (lan, wan) = (End::new(&lab.lan, object)?, End::new(&lab.wan, object)?);
+        let ((lan0, lan_mac), (wan0, wan_mac)) =
+            (interface(&lab.router, "lan0")?, interface(&lab.router, "wan0")?);
+        neighbours(lab, lan.mac(), wan.mac())?;
+        let to_wan = hop(wan0, wan.mac(), wan_mac);
+        let to_lan = hop(lan0, lan.mac(), lan_mac);
+        let attach = |name: &str, sides: [(u32, Hop); 2]| -> Result<Vec<Ebpf>> {
+            sides
+                .into_iter()
+                .map(|(device, hop)| lab.router.enter(|| attached(object, name, device, hop))?)
+                .collect()
+        };
+        let sides = [(lan0, to_wan), (wan0, to_lan)];
+        let (mut programs, mut daemon) = (Vec::new(), None);
+        match kind {
+            Kind::Door => programs = attach(PROGRAM_SINK, sides)?,
+            Kind::Ceiling => programs = attach(PROGRAM_CEILING, sides)?,
+            Kind::CeilingFib => programs = attach(PROGRAM_CEILING_FIB, sides)?,
+            Kind::Nat => {
+                let config = lab.directory().join("config.toml");
+                let text = format!(
+                    "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
+                     max-ports-per-client = 0\n"
+                );
+                fs::write(&config, text)?;
+                let config = config.to_string_lossy();
+                let builder = Daemon::builder(lab).argument("--config").argument(&config);
+                daemon = Some(builder.start()?);
+            }
+            Kind::Routing => kernel(lab)?,
+            Kind::Nftables => {
+                kernel(lab)?;
+                lab.router.run("nft", &["add", "table", "ip", "bench"])?;
+                let hook = "{ type nat hook postrouting priority 100 ; }";
+                lab.router.run("nft", &["add", "chain", "ip", "bench", "out", hook])?;
+                let rule = ["add", "rule", "ip", "bench", "out", "oifname", "wan0", "masquerade"];
+                lab.router.run("nft", &rule)?;
+            }
+        }
+        let router = Macs { lan: lan_mac, wan: wan_mac };
+        Ok(Self { kind, lan, wan, router, _programs: programs, _daemon: daemon })
+    }
+
+    /// Opens the sessions of a case.
+    pub(crate) fn warm_up(&mut self, case: &Case) -> Result<()> {
+        let outbound = Case { direction: Direction::Outbound, ..*case };
+        for case in [&outbound, case] {
+            self.prepare(case)?;
+            self.send(case, 2 * case.count().max(1_024))?;
+        }
+        self.prepare(case)
+    }
+
+    /// Begins a case with its first flow.
+    pub(crate) fn prepare(&mut self, case: &Case) -> Result<()> {
+        match case.direction {
+            Direction::Inbound => self.wan.prepare(case, self.router.wan),
+            _ => self.lan.prepare(case, self.router.lan),
+        }
+    }
+
+    /// Sends so many frames of the case that was prepared: nanoseconds for each, and how many of them were
+    /// lost.
+    pub(crate) fn send(&self, case: &Case, frames: u32) -> Result<(f64, u64)> {
+        let (from, to) = match case.direction {
+            Direction::Outbound => (&self.lan, &self.wan),
+            Direction::Inbound => (&self.wan, &self.lan),
+            // The ceiling knows no addresses: it sends on whatever comes.
+            Direction::Hairpin if self.kind == Kind::Ceiling => (&self.lan, &self.wan),
+            Direction::Hairpin => (&self.lan, &self.lan),
+        };
+        let before = to.swallowed()?;
+        let time = from.send(frames)?;
+        let arrived = to.swallowed()? - before;
+        let lost = u64::from(frames).saturating_sub(arrived);
+        let lost = if self.kind == Kind::Door { 0 } else { lost };
+        Ok((time.as_nanos() as f64 / f64::from(frames), lost))
+    }
+}
+
+/// The kernel itself: its interfaces take frames only with NAPI, which they have without an XDP program only
+/// for GRO.
+fn kernel(lab: &Lab) -> Result<()> {
+    for interface in ["lan0", "wan0"] {
+        lab.router.run("ethtool", &["-K", interface, "gro", "on"])?;
+    }
+    Ok(())
+}
+
+/// Everybody's MAC address is known: the ends swallow ARP too.
+fn neighbours(lab: &Lab, lan: [u8; 6], wan: [u8; 6]) -> Result<()> {
+    let text = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    let mut batch = format!("neigh replace {WAN_HOST} lladdr {} dev wan0\n", text(wan));
+    for client in 0..CLIENTS {
+        let client = Ipv4Addr::from(u32::from(FIRST_CLIENT) + client);
+        writeln!(batch, "neigh replace {client} lladdr {} dev lan0", text(lan))?;
+    }
+    let file = lab.directory().join("neighbours");
+    fs::write(&file, batch)?;
+    let file = file.to_string_lossy();
+    command("ip", &["-n", lab.router.name(), "-batch", &file]).map(drop)
+}
+
+fn hop(device: u32, to: [u8; 6], from: [u8; 6]) -> Hop {
+    let mut macs = [0; 6];
+    for (word, pair) in macs.iter_mut().zip([to, from].as_flattened().as_chunks().0) {
+        *word = u16::from_ne_bytes(*pair);
+    }
+    Hop { device, macs }
+}
+
+/// A program on a device of the namespace that this thread is in, which sends to `hop`.
+fn attached(object: &[u8], name: &str, device: u32, hop: Hop) -> Result<Ebpf> {
+    let mut ebpf = EbpfLoader::new().load(object)?;
+    let map = ebpf.map_mut(HOP).context(HOP)?;
+    let words: [u32; size_of::<Hop>() / 4] = bytemuck::cast(hop);
+    Array::<_, [u32; size_of::<Hop>() / 4]>::try_from(map)?.set(0, words, 0)?;
+    let program: &mut Xdp = ebpf.program_mut(name).context("no such program")?.try_into()?;
+    program.load()?;
+    program.attach_to_if_index(device, XdpMode::Driver)?;
+    Ok(ebpf)
+}

@@ -1,0 +1,108 @@
+//! The generator: a program that the kernel runs on live frames, inside a namespace.
+
+use crate::case::Case;
+use crate::plan::plan;
+use anyhow::{Context as _, Result, ensure};
+use aya::maps::{Array, PerCpuArray, PerCpuValues};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use nat_bench_programs::{PLAN, PROGRAM_GENERATE, PROGRAM_SINK, Plan, SUNK, TURN};
+use nat_tests::lab::Namespace;
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use std::time::{Duration, Instant};
+
+/// Frames that are sent before the receiving side has its turn: the ring of a veth holds 256.
+const BATCH: u32 = 64;
+
+/// The CPU that does all the work.
+const CPU: usize = 1;
+
+/// A [`Plan`] as a value of a map.
+type PlanWords = [u32; size_of::<Plan>() / 4];
+
+/// One end of a lab: sends, and swallows what comes.
+pub(crate) struct End<'lab> {
+    namespace: &'lab Namespace,
+    ebpf: Ebpf,
+    device: u32,
+    mac: [u8; 6],
+    frame: Vec<u8>,
+}
+
+impl<'lab> End<'lab> {
+    /// Loads the programs of `object` for `eth0` of `namespace`, and has it swallow everything.
+    pub(crate) fn new(namespace: &'lab Namespace, object: &[u8]) -> Result<Self> {
+        let mut ebpf = EbpfLoader::new().load(object)?;
+        let (device, mac) = interface(namespace, "eth0")?;
+        let sink: &mut Xdp = ebpf.program_mut(PROGRAM_SINK).context(PROGRAM_SINK)?.try_into()?;
+        sink.load()?;
+        namespace.enter(|| sink.attach_to_if_index(device, XdpMode::Driver))??;
+        let generate = ebpf.program_mut(PROGRAM_GENERATE).context(PROGRAM_GENERATE)?;
+        <&mut Xdp>::try_from(generate)?.load()?;
+        Ok(Self { namespace, ebpf, device, mac, frame: Vec::new() })
+    }
+
+    /// The MAC address of its interface.
+    pub(crate) const fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    /// Prepares to send a case to `router`, from its first flow on.
+    pub(crate) fn prepare(&mut self, case: &Case, router: [u8; 6]) -> Result<()> {
+        let plan: PlanWords = bytemuck::cast(plan(case, self.device, self.mac, router));
+        let map = self.ebpf.map_mut(PLAN).context(PLAN)?;
+        Array::<_, PlanWords>::try_from(map)?.set(0, plan, 0)?;
+        let map = self.ebpf.map_mut(TURN).context(TURN)?;
+        let mut turn = PerCpuArray::<_, u64>::try_from(map)?;
+        let beginning = PerCpuValues::try_from(vec![0; aya::util::nr_cpus().map_err(|(_, e)| e)?])?;
+        turn.set(0, beginning, 0)?;
+        self.frame = vec![0; case.frame as usize];
+        Ok(())
+    }
+
+    /// Sends so many frames; tells how long it took until all were dealt with.
+    pub(crate) fn send(&self, frames: u32) -> Result<Duration> {
+        let program = self.ebpf.program(PROGRAM_GENERATE).context(PROGRAM_GENERATE)?;
+        let program: &Xdp = program.try_into()?;
+        self.namespace.enter(|| -> Result<Duration> {
+            let mut cpus = CpuSet::new();
+            cpus.set(CPU.min(cpus_of_machine()? - 1))?;
+            sched_setaffinity(Pid::from_raw(0), &cpus)?;
+            let begun = Instant::now();
+            program.test_run(TestRunOptions {
+                data_in: Some(&self.frame),
+                repeat: frames,
+                attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+                ..TestRunOptions::default()
+            })?;
+            Ok(begun.elapsed())
+        })?
+    }
+
+    /// How many frames it has swallowed.
+    pub(crate) fn swallowed(&self) -> Result<u64> {
+        let map = self.ebpf.map(SUNK).context(SUNK)?;
+        Ok(PerCpuArray::<_, u64>::try_from(map)?.get(&0, 0)?.iter().sum())
+    }
+}
+
+fn cpus_of_machine() -> Result<usize> {
+    Ok(std::thread::available_parallelism()?.get())
+}
+
+/// Index and MAC address of an interface.
+pub(crate) fn interface(namespace: &Namespace, name: &str) -> Result<(u32, [u8; 6])> {
+    let read = |file: &str| -> Result<String> {
+        let path = format!("/sys/class/net/{name}/{file}");
+        Ok(namespace.run("cat", &[&path])?.trim().to_owned())
+    };
+    let mut mac = [0; 6];
+    let text = read("address")?;
+    let bytes: Vec<&str> = text.split(':').collect();
+    ensure!(bytes.len() == mac.len(), "{name} has the address {text}");
+    for (byte, text) in mac.iter_mut().zip(bytes) {
+        *byte = u8::from_str_radix(text, 16)?;
+    }
+    Ok((read("ifindex")?.parse()?, mac))
+}

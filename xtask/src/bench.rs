@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: how fast it is, beside others.
+
+use crate::workspace::Workspace;
+use crate::{build, setup, steps};
+use anyhow::{Context as _, Result, bail};
+use nat_bench::{Options, Report};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Options of `cargo xtask bench`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// The packet path beside the XDP ceiling, the kernel's routing and nftables, on one core.
+    Data(Data),
+}
+
+#[derive(clap::Args)]
+struct Data {
+    /// How often each contestant has its turn.
+    #[arg(long, default_value_t = 7)]
+    rounds: u32,
+    /// Without the million flows.
+    #[arg(long)]
+    quick: bool,
+    /// Compares with the figures in docs/performance.json, and fails when something got worse by more than
+    /// the spread.
+    #[arg(long)]
+    check: bool,
+    /// Writes the figures to docs/performance.json, and draws docs/performance.svg.
+    #[arg(long, conflicts_with = "check")]
+    save: bool,
+}
+
+/// Measures, and prints what it has found.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    steps::need_root("bench", "The benchmark makes network namespaces and loads BPF")?;
+    match &args.what {
+        What::Data(args) => data(workspace, args),
+    }
+}
+
+fn data(workspace: &Workspace, args: &Data) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let options = Options { object, rounds: args.rounds, quick: args.quick };
+    let report = nat_bench::data(&options, steps::say)?;
+    println!("{}", report.table());
+    let folder = workspace.root().join("target/bench");
+    write(&report, &folder.join("data.json"), &folder.join("data.svg"))?;
+    let (json, svg) = baseline(workspace);
+    if args.save {
+        write(&report, &json, &svg)?;
+    }
+    if args.check {
+        let before = fs::read(&json).with_context(|| format!("cannot read {}", json.display()))?;
+        let worse = report.worse_than(&serde_json::from_slice(&before)?);
+        if !worse.is_empty() {
+            bail!("worse than {}:\n{}", json.display(), worse.join("\n"));
+        }
+        steps::say("Nothing got worse by more than the spread");
+    }
+    Ok(())
+}
+
+fn baseline(workspace: &Workspace) -> (PathBuf, PathBuf) {
+    let docs = workspace.root().join("docs");
+    (docs.join("performance.json"), docs.join("performance.svg"))
+}
+
+fn write(report: &Report, json: &Path, svg: &Path) -> Result<()> {
+    if let Some(folder) = json.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(json, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}", json.display()))?;
+    nat_bench::curve(report, svg)?;
+    steps::say(&format!("Wrote {} and {}", json.display(), svg.display()));
+    Ok(())
+}

@@ -97,7 +97,8 @@ impl Inspector {
         // The slots of an address lie together, and within them those of a protocol.
         let rows = self.shared.maps.ports.slots().chunks(usize::from(u16::MAX) + 1);
         for (row, protocol) in rows.zip((0..Protocol::ALL.len()).cycle()) {
-            let held = row.iter().filter(|slot| !matches!(slot.state(now), SlotState::Free));
+            let held = row.iter().filter(|slot| !slot.looks_free(now));
+            let held = held.filter(|slot| !matches!(slot.state(now), SlotState::Free));
             if let Some((_, count)) = ports.get_mut(protocol) {
                 *count += u32::try_from(held.count()).unwrap_or(u32::MAX);
             }

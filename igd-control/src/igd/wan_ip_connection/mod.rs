@@ -130,15 +130,66 @@ static GET_NAT_RSIP_STATUS: ActionSpec = ActionSpec::required(
     Some(Action::GetNatRsipStatus),
     &[output("NewRSIPAvailable", &RSIP_AVAILABLE), output("NewNATEnabled", &NAT_ENABLED)],
 );
-static DELETE_PORT_MAPPING: ActionSpec = ActionSpec::required(
-    "DeletePortMapping",
-    Some(Action::DeletePortMapping),
-    &[
+/// What names a mapping.
+const fn mapping_key() -> [ArgumentSpec; 3] {
+    [
         input("NewRemoteHost", &REMOTE_HOST).or(""),
         input("NewExternalPort", &EXTERNAL_PORT),
         input("NewProtocol", &PROTOCOL),
-    ],
-);
+    ]
+}
+
+/// The arguments of AddPortMapping. The versions differ in what a lease may be.
+const fn add_port_mapping(lease: &'static VariableSpec) -> [ArgumentSpec; 8] {
+    let [remote_host, external_port, protocol] = mapping_key();
+    [
+        remote_host,
+        external_port,
+        protocol,
+        input("NewInternalPort", &INTERNAL_PORT),
+        input("NewInternalClient", &INTERNAL_CLIENT),
+        input("NewEnabled", &ENABLED),
+        input("NewPortMappingDescription", &DESCRIPTION),
+        input("NewLeaseDuration", lease),
+    ]
+}
+
+/// What is told of a mapping by those who can name it.
+const fn mapping_details(lease: &'static VariableSpec) -> [ArgumentSpec; 5] {
+    [
+        output("NewInternalPort", &INTERNAL_PORT),
+        output("NewInternalClient", &INTERNAL_CLIENT),
+        output("NewEnabled", &ENABLED),
+        output("NewPortMappingDescription", &DESCRIPTION),
+        output("NewLeaseDuration", lease),
+    ]
+}
+
+/// The arguments of GetSpecificPortMappingEntry.
+const fn specific_entry(lease: &'static VariableSpec) -> [ArgumentSpec; 8] {
+    let [remote_host, external_port, protocol] = mapping_key();
+    let [internal_port, client, enabled, description, duration] = mapping_details(lease);
+    [remote_host, external_port, protocol, internal_port, client, enabled, description, duration]
+}
+
+/// The arguments of GetGenericPortMappingEntry.
+const fn generic_entry(lease: &'static VariableSpec) -> [ArgumentSpec; 9] {
+    let [internal_port, client, enabled, description, duration] = mapping_details(lease);
+    [
+        input("NewPortMappingIndex", &NUMBER_OF_ENTRIES),
+        output("NewRemoteHost", &REMOTE_HOST),
+        output("NewExternalPort", &EXTERNAL_PORT),
+        output("NewProtocol", &PROTOCOL),
+        internal_port,
+        client,
+        enabled,
+        description,
+        duration,
+    ]
+}
+
+static DELETE_PORT_MAPPING: ActionSpec =
+    ActionSpec::required("DeletePortMapping", Some(Action::DeletePortMapping), &mapping_key());
 static GET_EXTERNAL_IP_ADDRESS: ActionSpec = ActionSpec::required(
     "GetExternalIPAddress",
     Some(Action::GetExternalIpAddress),

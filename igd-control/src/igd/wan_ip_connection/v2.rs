@@ -19,6 +19,14 @@ static SYSTEM_UPDATE_ID: VariableSpec = VariableSpec::new("SystemUpdateID", Ui4)
 static MANAGE: VariableSpec = VariableSpec::new("A_ARG_TYPE_Manage", Boolean);
 static PORT_LISTING: VariableSpec = VariableSpec::new("A_ARG_TYPE_PortListing", String);
 
+/// The arguments of AddAnyPortMapping.
+const fn add_any_port_mapping() -> [ArgumentSpec; 9] {
+    let [remote, port, protocol, internal, client, enabled, description, lease] =
+        add_port_mapping(&LEASE_DURATION);
+    let reserved = output("NewReservedPort", &EXTERNAL_PORT);
+    [remote, port, protocol, internal, client, enabled, description, lease, reserved]
+}
+
 static VARIABLES: &[&VariableSpec] = &[
     &CONNECTION_TYPE,
     &POSSIBLE_CONNECTION_TYPES,
@@ -62,60 +70,22 @@ static ACTIONS: &[&ActionSpec] = &[
     &ActionSpec::required(
         "GetGenericPortMappingEntry",
         Some(Action::GetGenericPortMappingEntry),
-        &[
-            input("NewPortMappingIndex", &NUMBER_OF_ENTRIES),
-            output("NewRemoteHost", &REMOTE_HOST),
-            output("NewExternalPort", &EXTERNAL_PORT),
-            output("NewProtocol", &PROTOCOL),
-            output("NewInternalPort", &INTERNAL_PORT),
-            output("NewInternalClient", &INTERNAL_CLIENT),
-            output("NewEnabled", &ENABLED),
-            output("NewPortMappingDescription", &DESCRIPTION),
-            output("NewLeaseDuration", &LEASE_DURATION),
-        ],
+        &generic_entry(&LEASE_DURATION),
     ),
     &ActionSpec::required(
         "GetSpecificPortMappingEntry",
         Some(Action::GetSpecificPortMappingEntry),
-        &[
-            input("NewRemoteHost", &REMOTE_HOST).or(""),
-            input("NewExternalPort", &EXTERNAL_PORT),
-            input("NewProtocol", &PROTOCOL),
-            output("NewInternalPort", &INTERNAL_PORT),
-            output("NewInternalClient", &INTERNAL_CLIENT),
-            output("NewEnabled", &ENABLED),
-            output("NewPortMappingDescription", &DESCRIPTION),
-            output("NewLeaseDuration", &LEASE_DURATION),
-        ],
+        &specific_entry(&LEASE_DURATION),
     ),
     &ActionSpec::required(
         "AddPortMapping",
         Some(Action::AddPortMapping),
-        &[
-            input("NewRemoteHost", &REMOTE_HOST).or(""),
-            input("NewExternalPort", &EXTERNAL_PORT),
-            input("NewProtocol", &PROTOCOL),
-            input("NewInternalPort", &INTERNAL_PORT),
-            input("NewInternalClient", &INTERNAL_CLIENT),
-            input("NewEnabled", &ENABLED),
-            input("NewPortMappingDescription", &DESCRIPTION),
-            input("NewLeaseDuration", &LEASE_DURATION),
-        ],
+        &add_port_mapping(&LEASE_DURATION),
     ),
     &ActionSpec::required(
         "AddAnyPortMapping",
         Some(Action::AddAnyPortMapping),
-        &[
-            input("NewRemoteHost", &REMOTE_HOST).or(""),
-            input("NewExternalPort", &EXTERNAL_PORT),
-            input("NewProtocol", &PROTOCOL),
-            input("NewInternalPort", &INTERNAL_PORT),
-            input("NewInternalClient", &INTERNAL_CLIENT),
-            input("NewEnabled", &ENABLED),
-            input("NewPortMappingDescription", &DESCRIPTION),
-            input("NewLeaseDuration", &LEASE_DURATION),
-            output("NewReservedPort", &EXTERNAL_PORT),
-        ],
+        &add_any_port_mapping(),
     ),
     &DELETE_PORT_MAPPING,
     &ActionSpec::required(

@@ -1,62 +1,37 @@
 //! Fragments that came before the first one of their packet: kept here until it comes, and sent through
 //! the XDP program once more then (`BPF_PROG_RUN` on live frames, Linux 5.18).
 
+use super::ring::Ring;
 use super::shelf::{Shelf, Waiting};
 use super::{Shared, now};
 use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
-use aya::maps::{MapData, RingBuf};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp};
 use nat_common::fragments::FragmentNote;
-use nat_common::maps;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
-use tokio::task::JoinHandle;
 
 /// Time between looks at what has waited for too long while nothing else happens.
 const TICK: Duration = Duration::from_secs(5);
 
 const NOTE: usize = size_of::<FragmentNote>();
 
-/// The packet path's notes about fragments.
-///
-/// # Errors
-/// When the program has no such ring buffer.
-pub(super) fn notes(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>> {
-    let notes = ebpf.take_map(maps::FRAGMENT_NOTES).context(maps::FRAGMENT_NOTES)?;
-    RingBuf::try_from(notes).context(maps::FRAGMENT_NOTES)
-}
-
-/// Keeps fragments until the daemon ends.
-///
-/// # Errors
-/// When the notes cannot be waited for.
-pub(super) fn keep(
-    shared: Arc<Shared>,
-    notes: RingBuf<MapData>,
-    program: Weak<Mutex<Ebpf>>,
-) -> Result<JoinHandle<()>> {
-    // SAFETY: the ring buffer owns its descriptor, and the registration owns the ring buffer.
-    let mut notes = unsafe { AsyncFd::register(notes) }?;
-    Ok(tokio::spawn(async move {
-        let mut keeper = Keeper { shared, program, shelf: Shelf::default() };
-        let mut ticks = tokio::time::interval(TICK);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => keeper.shelf.expire(now()),
-                ready = notes.readable_mut() => {
-                    let Ok(mut ready) = ready else { return };
-                    while let Some(note) = ready.get_inner_mut().next() {
-                        keeper.read(&note);
-                    }
-                    ready.clear_ready();
+/// Keeps fragments, and reads the packet path's notes about them, for ever.
+pub(super) async fn keep(shared: Arc<Shared>, mut notes: Ring, program: Weak<Mutex<Ebpf>>) {
+    let mut keeper = Keeper { shared, program, shelf: Shelf::default() };
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => keeper.shelf.expire(now()),
+            read = notes.read(|note| keeper.read(note)) => {
+                if read.is_err() {
+                    return;
                 }
             }
-            keeper.count_late();
         }
-    }))
+        keeper.count_late();
+    }
 }
 
 /// What keeps them.

@@ -1,56 +1,36 @@
 //! Keeping the packet path's hints at free ports: see [`nat_common::hints`].
 
+use super::ring::Ring;
 use super::{Shared, now};
-use anyhow::{Context as _, Result};
-use aya::Ebpf;
-use aya::maps::{MapData, RingBuf};
+use anyhow::Result;
 use nat_common::Protocol;
 use nat_common::hints::{PortHints, list_index};
-use nat_common::maps::HINT_REQUESTS;
 use nat_common::ports::slot_index;
 use nat_common::settings::Settings;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::unix::AsyncFd;
 
 /// Shortest time between two answers to the packet path: when nothing is free it asks again and again.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// The packet path's requests.
-pub(super) struct Requests(AsyncFd<RingBuf<MapData>>);
-
-impl Requests {
-    /// Takes the ring buffer of a loaded program.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let map = ebpf.take_map(HINT_REQUESTS).context("no map for requests")?;
-        let ring = RingBuf::try_from(map).context(HINT_REQUESTS)?;
-        // SAFETY: the ring buffer owns its descriptor, and the registration owns the ring buffer.
-        Ok(Self(unsafe { AsyncFd::register(ring) }?))
+/// The lists that the packet path asks for; waits for one.
+async fn asked(requests: &mut Ring) -> std::io::Result<BTreeSet<u32>> {
+    let mut lists = BTreeSet::new();
+    while lists.is_empty() {
+        let read = |request: &[u8]| {
+            let number = request.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
+            lists.extend(number.and_then(|number| u32::try_from(number).ok()));
+        };
+        requests.read(read).await?;
     }
-
-    /// The lists that are asked for; waits for one.
-    async fn next(&mut self) -> std::io::Result<BTreeSet<u32>> {
-        let mut lists = BTreeSet::new();
-        while lists.is_empty() {
-            let mut ready = self.0.readable_mut().await?;
-            while let Some(request) = ready.get_inner_mut().next() {
-                let number = request.first_chunk().map(|bytes| u64::from_ne_bytes(*bytes));
-                lists.extend(number.and_then(|number| u32::try_from(number).ok()));
-            }
-            ready.clear_ready();
-        }
-        Ok(lists)
-    }
+    Ok(lists)
 }
 
 /// Answers requests for ever.
-pub(super) async fn answer(shared: Arc<Shared>, mut requests: Requests) {
+pub(super) async fn answer(shared: Arc<Shared>, mut requests: Ring) {
     loop {
-        let answered = match requests.next().await {
+        let answered = match asked(&mut requests).await {
             Ok(lists) => lists.into_iter().try_for_each(|list| fill(&shared, list)),
             Err(error) => {
                 tracing::error!(%error, "the packet path's requests for ports cannot be read");

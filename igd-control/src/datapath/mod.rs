@@ -3,7 +3,7 @@
 //! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
 //! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
 //! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
-//! the registration of the log's descriptor.
+//! the registration of ring buffers with the event loop.
 
 mod attached;
 mod batch;
@@ -27,6 +27,7 @@ pub(crate) mod pins;
 mod pool;
 mod port_table;
 mod program;
+mod ring;
 mod shelf;
 mod sweep;
 pub(crate) mod sysctl;
@@ -49,10 +50,12 @@ use anyhow::{Context as _, Result, bail};
 use attached::Attached;
 use mapping_log::MappingLog;
 use nat_common::NetAddr;
+use nat_common::maps as names;
 use nat_common::session::Side;
 use nat_common::settings::Settings;
 use network::{Interface, Network};
 use pool::Pool;
+use ring::Ring;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -238,8 +241,8 @@ impl DataPath {
         let adopted_ports = config.pin_dir.as_deref().is_some_and(pins::hold_ports);
         let (mut ebpf, adopted) = program::load(size, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
-        let requests = hints::Requests::take(&mut ebpf)?;
-        let mapping_notes = mapping_log::Notes::take(&mut ebpf)?;
+        let requests = Ring::take(&mut ebpf, names::HINT_REQUESTS)?;
+        let mapping_notes = Ring::take(&mut ebpf, names::MAPPING_NOTES)?;
         let maps = maps::Maps::take(&mut ebpf)?;
         let slots = maps.ports.slots().len();
         let mapping_log = config.mapping_log.as_deref();
@@ -279,7 +282,7 @@ impl DataPath {
                  filters, which stay when a daemon without pins is killed"
             );
         }
-        let notes = fragments::notes(&mut ebpf)?;
+        let notes = Ring::take(&mut ebpf, names::FRAGMENT_NOTES)?;
         let mut attached = Attached::new(ebpf, config.pin_dir, config.xdp_mode);
         attached.attach(&interfaces)?;
         attached.drop_others()?;
@@ -287,7 +290,7 @@ impl DataPath {
         attached.take_over();
 
         let program = Arc::downgrade(attached.ebpf());
-        tasks.0.push(fragments::keep(Arc::clone(&shared), notes, program)?);
+        tasks.0.push(tokio::spawn(fragments::keep(Arc::clone(&shared), notes, program)));
         let attached = Arc::new(Mutex::new(attached));
         let network = Arc::new(network);
         let routes_changed = Arc::new(Notify::new());

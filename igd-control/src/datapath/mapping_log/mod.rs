@@ -8,18 +8,15 @@
 mod file;
 mod journal;
 
+use super::ring::Ring;
 use super::{Shared, now};
 use anyhow::{Context as _, Result};
-use aya::Ebpf;
-use aya::maps::{MapData, RingBuf};
 use file::File;
 use journal::Journal;
 use nat_common::mapping_note::MappingNote;
-use nat_common::maps::MAPPING_NOTES;
 use nat_common::ports::{Owner, PortSlot};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::unix::AsyncFd;
 
 /// The log, where one is wanted.
 pub(super) struct MappingLog {
@@ -48,10 +45,6 @@ impl MappingLog {
         self.with(shared, |journal| journal.look_at(index, slot, now()));
     }
 
-    fn note(&self, shared: &Shared, note: &MappingNote) {
-        self.with(shared, |journal| journal.begin(note));
-    }
-
     fn with(&self, shared: &Shared, step: impl FnOnce(&mut Journal)) {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         journal.set_pool(&shared.external_addresses(), now());
@@ -62,39 +55,18 @@ impl MappingLog {
     }
 }
 
-/// The packet path's notes.
-pub(super) struct Notes(AsyncFd<RingBuf<MapData>>);
-
-impl Notes {
-    /// Takes the ring buffer of a loaded program.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self> {
-        let map = ebpf.take_map(MAPPING_NOTES).context("no map for mappings")?;
-        let ring = RingBuf::try_from(map).context(MAPPING_NOTES)?;
-        // SAFETY: the ring buffer owns its descriptor, and the registration owns the ring buffer.
-        Ok(Self(unsafe { AsyncFd::register(ring) }?))
-    }
-}
-
 /// Writes down what the packet path notes, for ever.
-pub(super) async fn follow(shared: Arc<Shared>, mut notes: Notes) {
+pub(super) async fn follow(shared: Arc<Shared>, mut ring: Ring) {
     let Some(log) = &shared.mapping_log else { return };
+    let mut notes: Vec<MappingNote> = Vec::new();
     loop {
-        let mut ready = match notes.0.readable_mut().await {
-            Ok(ready) => ready,
-            Err(error) => {
-                tracing::error!(%error, "the packet path's notes on mappings cannot be read");
-                return;
-            }
-        };
-        while let Some(note) = ready.get_inner_mut().next() {
-            if let Ok(note) = bytemuck::try_pod_read_unaligned(&note) {
-                log.note(&shared, &note);
-            }
+        let note =
+            |bytes: &[u8]| notes.extend(bytemuck::try_pod_read_unaligned::<MappingNote>(bytes));
+        if let Err(error) = ring.read(note).await {
+            tracing::error!(%error, "the packet path's notes on mappings cannot be read");
+            return;
         }
-        ready.clear_ready();
+        log.with(&shared, |journal| notes.drain(..).for_each(|note| journal.begin(&note)));
     }
 }
 

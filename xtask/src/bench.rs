@@ -3,7 +3,7 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
-use nat_bench::{Options, Report};
+use nat_bench::{Kind, Options, Report};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,12 @@ struct Data {
     /// Without the million flows.
     #[arg(long)]
     quick: bool,
+    /// Only the cases whose names have this in them, such as "1024 flows".
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Only these, by default all: ratios need the generator alone ("door") and the ceiling.
+    #[arg(long, value_delimiter = ',')]
+    contestants: Vec<Kind>,
     /// Compares with the figures in docs/performance.json, and fails when something got worse by more than
     /// the spread.
     #[arg(long)]
@@ -49,7 +55,13 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     let toolchain = setup::ensure(workspace)?;
     build::release(workspace, &toolchain)?;
     let object = build::bench(workspace, &toolchain)?;
-    let options = Options { object, rounds: args.rounds, quick: args.quick };
+    let options = Options {
+        object,
+        rounds: args.rounds,
+        quick: args.quick,
+        only: args.only.clone(),
+        contestants: args.contestants.clone(),
+    };
     let report = nat_bench::data(&options, steps::say)?;
     println!("{}", report.table());
     let folder = workspace.root().join("target/bench");

@@ -18,12 +18,18 @@ pub(crate) struct Args {
 enum What {
     /// The packet path beside the XDP ceiling, the kernel's routing and nftables, on one core.
     Data(Data),
+    /// New sessions beside nftables, also when ports are scarce, and the memory that each takes.
+    Sessions {
+        /// How often each contestant has its turn.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+    },
 }
 
 #[derive(clap::Args)]
 struct Data {
     /// How often each contestant has its turn.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// Without the million flows.
     #[arg(long)]
@@ -48,6 +54,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     steps::need_root("bench", "The benchmark makes network namespaces and loads BPF")?;
     match &args.what {
         What::Data(args) => data(workspace, args),
+        What::Sessions { rounds } => sessions(workspace, *rounds),
     }
 }
 
@@ -81,18 +88,34 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     Ok(())
 }
 
+fn sessions(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let report = nat_bench::sessions(&object, rounds, steps::say)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/sessions.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
+    Ok(())
+}
+
 fn baseline(workspace: &Workspace) -> (PathBuf, PathBuf) {
     let docs = workspace.root().join("docs");
     (docs.join("performance.json"), docs.join("performance.svg"))
 }
 
 fn write(report: &Report, json: &Path, svg: &Path) -> Result<()> {
-    if let Some(folder) = json.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(json, serde_json::to_vec_pretty(report)?)
-        .with_context(|| format!("cannot write {}", json.display()))?;
+    write_json(report, json)?;
     nat_bench::curve(report, svg)?;
     steps::say(&format!("Wrote {} and {}", json.display(), svg.display()));
     Ok(())
+}
+
+fn write_json(report: &impl serde::Serialize, file: &Path) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}", file.display()))
 }

@@ -74,7 +74,7 @@ pub(crate) struct Contestant<'lab> {
     router: Macs,
     /// Detached, or ended, when they go.
     _programs: Vec<Ebpf>,
-    _daemon: Option<Daemon<'lab>>,
+    daemon: Option<Daemon<'lab>>,
 }
 
 struct Macs {
@@ -125,7 +125,12 @@ impl<'lab> Contestant<'lab> {
             }
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
-        Ok(Self { kind, lab, lan, wan, router, _programs: programs, _daemon: daemon })
+        Ok(Self { kind, lab, lan, wan, router, _programs: programs, daemon })
+    }
+
+    /// Ends.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.daemon.map_or(Ok(()), |daemon| daemon.stop().map(drop))
     }
 
     /// Opens the sessions of a case.

@@ -13,9 +13,11 @@ mod generator;
 mod plan;
 mod report;
 mod run;
+mod sessions;
 
 pub use case::{Case, Direction};
 pub use chart::curve;
 pub use contestant::Kind;
 pub use report::{Figure, Report};
 pub use run::{Options, data};
+pub use sessions::{SessionsReport, sessions};

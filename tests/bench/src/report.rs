@@ -5,18 +5,18 @@ use crate::contestant::Kind;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
-/// A figure over all rounds.
+/// A figure over all rounds: the spread is that of their middle half.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Stat {
-    /// The least.
+    /// A quarter of the rounds is below.
     #[serde(deserialize_with = "number")]
-    pub least: f64,
-    /// The one in the middle.
+    pub lower: f64,
+    /// Half of them are.
     #[serde(deserialize_with = "number")]
     pub median: f64,
-    /// The most.
+    /// Three quarters are.
     #[serde(deserialize_with = "number")]
-    pub most: f64,
+    pub upper: f64,
 }
 
 /// JSON has no word for what is not a number but null.
@@ -30,9 +30,9 @@ impl Stat {
         rounds.sort_by(f64::total_cmp);
         let at = |place: usize| rounds.get(place).copied().unwrap_or(f64::NAN);
         Self {
-            least: at(0),
+            lower: at(rounds.len() / 4),
             median: at(rounds.len() / 2),
-            most: at(rounds.len().saturating_sub(1)),
+            upper: at(rounds.len() * 3 / 4),
         }
     }
 }
@@ -115,8 +115,8 @@ impl Report {
         let mut worse = Vec::new();
         for old in before.figures.iter().filter(|figure| figure.kind == Kind::Nat) {
             let Some(new) = ours(self, &old.case) else { continue };
-            let spread = (old.of_ceiling.most - old.of_ceiling.least)
-                .max(new.of_ceiling.most - new.of_ceiling.least);
+            let spread = (old.of_ceiling.upper - old.of_ceiling.lower)
+                .max(new.of_ceiling.upper - new.of_ceiling.lower);
             if new.of_ceiling.median > old.of_ceiling.median + spread {
                 worse.push(format!(
                     "{}: {:.2} × the ceiling, and it was {:.2} (spread {spread:.2})",
@@ -141,7 +141,7 @@ impl Report {
     }
 }
 
-fn spread(stat: &Stat, digits: usize) -> String {
-    let Stat { least, median, most } = stat;
-    format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
+pub(crate) fn spread(stat: &Stat, digits: usize) -> String {
+    let Stat { lower, median, upper } = stat;
+    format!("{median:.digits$} ({lower:.digits$}–{upper:.digits$})")
 }

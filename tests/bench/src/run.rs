@@ -68,7 +68,7 @@ pub fn data(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report>
         progress(&case.to_string());
         report.figures.extend(measure(case, &mut contestants, options.rounds)?);
     }
-    drop(contestants);
+    contestants.into_iter().try_for_each(Contestant::finish)?;
     Ok(report)
 }
 

@@ -18,6 +18,12 @@ pub(crate) struct Args {
 enum What {
     /// The packet path beside the XDP ceiling, the kernel's routing and nftables, on one core.
     Data(Data),
+    /// TCP connections through the NAT, the kernel's routing and nftables.
+    Tcp {
+        /// How often each contestant has its turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
     /// New sessions beside nftables, also when ports are scarce, and the memory that each takes.
     Sessions {
         /// How often each contestant has its turn.
@@ -54,6 +60,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     steps::need_root("bench", "The benchmark makes network namespaces and loads BPF")?;
     match &args.what {
         What::Data(args) => data(workspace, args),
+        What::Tcp { rounds } => tcp(workspace, *rounds),
         What::Sessions { rounds } => sessions(workspace, *rounds),
     }
 }
@@ -85,6 +92,17 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
         }
         steps::say("Nothing got worse by more than the spread");
     }
+    Ok(())
+}
+
+fn tcp(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let report = nat_bench::tcp(rounds, steps::say)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/tcp.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod plan;
 mod report;
 mod run;
 mod sessions;
+mod tcp;
 
 pub use case::{Case, Direction};
 pub use chart::curve;
@@ -21,3 +22,4 @@ pub use contestant::Kind;
 pub use report::{Figure, Report};
 pub use run::{Options, data};
 pub use sessions::{SessionsReport, sessions};
+pub use tcp::{TcpReport, tcp};

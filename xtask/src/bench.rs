@@ -3,7 +3,7 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
-use nat_bench::{Options, Report};
+use nat_bench::{Kind, Options, Report};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -18,16 +18,40 @@ pub(crate) struct Args {
 enum What {
     /// The packet path beside the XDP ceiling, the kernel's routing and nftables, on one core.
     Data(Data),
+    /// Two CPUs with a queue each, beside one.
+    Cores {
+        /// How often each number of CPUs has its turn.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+    },
+    /// TCP connections through the NAT, the kernel's routing and nftables.
+    Tcp {
+        /// How often each contestant has its turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
+    /// New sessions beside nftables, also when ports are scarce, and the memory that each takes.
+    Sessions {
+        /// How often each contestant has its turn.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+    },
 }
 
 #[derive(clap::Args)]
 struct Data {
     /// How often each contestant has its turn.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// Without the million flows.
     #[arg(long)]
     quick: bool,
+    /// Only the cases whose names have this in them, such as "1024 flows".
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Only these, by default all: ratios need the generator alone ("door") and the ceiling.
+    #[arg(long, value_delimiter = ',')]
+    contestants: Vec<Kind>,
     /// Compares with the figures in docs/performance.json, and fails when something got worse by more than
     /// the spread.
     #[arg(long)]
@@ -42,6 +66,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     steps::need_root("bench", "The benchmark makes network namespaces and loads BPF")?;
     match &args.what {
         What::Data(args) => data(workspace, args),
+        What::Cores { rounds } => cores(workspace, *rounds),
+        What::Tcp { rounds } => tcp(workspace, *rounds),
+        What::Sessions { rounds } => sessions(workspace, *rounds),
     }
 }
 
@@ -49,7 +76,13 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     let toolchain = setup::ensure(workspace)?;
     build::release(workspace, &toolchain)?;
     let object = build::bench(workspace, &toolchain)?;
-    let options = Options { object, rounds: args.rounds, quick: args.quick };
+    let options = Options {
+        object,
+        rounds: args.rounds,
+        quick: args.quick,
+        only: args.only.clone(),
+        contestants: args.contestants.clone(),
+    };
     let report = nat_bench::data(&options, steps::say)?;
     println!("{}", report.table());
     let folder = workspace.root().join("target/bench");
@@ -69,18 +102,57 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     Ok(())
 }
 
+fn cores(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let report = nat_bench::cores(&object, rounds)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/cores.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
+    Ok(())
+}
+
+fn tcp(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let report = nat_bench::tcp(rounds, steps::say)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/tcp.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
+    Ok(())
+}
+
+fn sessions(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let report = nat_bench::sessions(&object, rounds, steps::say)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/sessions.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
+    Ok(())
+}
+
 fn baseline(workspace: &Workspace) -> (PathBuf, PathBuf) {
     let docs = workspace.root().join("docs");
     (docs.join("performance.json"), docs.join("performance.svg"))
 }
 
 fn write(report: &Report, json: &Path, svg: &Path) -> Result<()> {
-    if let Some(folder) = json.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(json, serde_json::to_vec_pretty(report)?)
-        .with_context(|| format!("cannot write {}", json.display()))?;
+    write_json(report, json)?;
     nat_bench::curve(report, svg)?;
     steps::say(&format!("Wrote {} and {}", json.display(), svg.display()));
     Ok(())
+}
+
+fn write_json(report: &impl serde::Serialize, file: &Path) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}", file.display()))
 }

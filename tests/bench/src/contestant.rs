@@ -3,20 +3,23 @@
 use crate::case::{Case, Direction};
 use crate::generator::{End, interface};
 use crate::plan::FIRST_CLIENT;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::Array;
-use aya::programs::{Xdp, xdp::XdpMode};
+use aya::programs::{Xdp, loaded_programs, xdp::XdpMode};
+use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
+use clap::ValueEnum;
 use nat_bench_programs::{CLIENTS, HOP, Hop, PROGRAM_CEILING, PROGRAM_CEILING_FIB, PROGRAM_SINK};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{Lab, WAN_HOST, command};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 
 /// What routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Nothing: frames are dropped at the router's door. Tells what the generator costs.
@@ -64,13 +67,14 @@ impl Kind {
 /// A contestant in its lab.
 pub(crate) struct Contestant<'lab> {
     pub(crate) kind: Kind,
+    lab: &'lab Lab,
     lan: End<'lab>,
     wan: End<'lab>,
     /// MAC addresses of the router's interfaces.
     router: Macs,
     /// Detached, or ended, when they go.
     _programs: Vec<Ebpf>,
-    _daemon: Option<Daemon<'lab>>,
+    daemon: Option<Daemon<'lab>>,
 }
 
 struct Macs {
@@ -99,29 +103,20 @@ impl<'lab> Contestant<'lab> {
             Kind::Door => programs = attach(PROGRAM_SINK, sides)?,
             Kind::Ceiling => programs = attach(PROGRAM_CEILING, sides)?,
             Kind::CeilingFib => programs = attach(PROGRAM_CEILING_FIB, sides)?,
-            Kind::Nat => {
-                let config = lab.directory().join("config.toml");
-                let text = format!(
-                    "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
-                     max-ports-per-client = 0\n"
-                );
-                fs::write(&config, text)?;
-                let config = config.to_string_lossy();
-                let builder = Daemon::builder(lab).argument("--config").argument(&config);
-                daemon = Some(builder.start()?);
-            }
+            Kind::Nat => daemon = Some(nat(lab, sessions)?),
             Kind::Routing => kernel(lab)?,
             Kind::Nftables => {
                 kernel(lab)?;
-                lab.router.run("nft", &["add", "table", "ip", "bench"])?;
-                let hook = "{ type nat hook postrouting priority 100 ; }";
-                lab.router.run("nft", &["add", "chain", "ip", "bench", "out", hook])?;
-                let rule = ["add", "rule", "ip", "bench", "out", "oifname", "wan0", "masquerade"];
-                lab.router.run("nft", &rule)?;
+                masquerade(lab)?;
             }
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
-        Ok(Self { kind, lan, wan, router, _programs: programs, _daemon: daemon })
+        Ok(Self { kind, lab, lan, wan, router, _programs: programs, daemon })
+    }
+
+    /// Ends.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.daemon.map_or(Ok(()), |daemon| daemon.stop().map(drop))
     }
 
     /// Opens the sessions of a case.
@@ -159,6 +154,70 @@ impl<'lab> Contestant<'lab> {
         let lost = if self.kind == Kind::Door { 0 } else { lost };
         Ok((time.as_nanos() as f64 / f64::from(frames), lost))
     }
+
+    /// Sends so many frames on each of `cpus` CPUs at once, outbound: nanoseconds until all were dealt with, for
+    /// each of one CPU's.
+    pub(crate) fn send_on(&self, cpus: usize, frames: u32) -> Result<f64> {
+        let times = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..cpus)
+                .map(|place| scope.spawn(move || self.lan.send_on(place, frames)))
+                .collect();
+            let times = senders.into_iter().map(|sender| match sender.join() {
+                Ok(time) => time,
+                Err(_) => bail!("a sending thread panicked"),
+            });
+            times.collect::<Result<Vec<_>>>()
+        })?;
+        let longest = times.into_iter().max().context("no CPU takes part")?;
+        Ok(longest.as_nanos() as f64 / f64::from(frames))
+    }
+
+    /// What the kernel says of the router's program while so many frames are sent: nanoseconds for each run.
+    /// `None` when the kernel itself routes. Reading the clock twice a run is in it.
+    pub(crate) fn program_nanos(&self, case: &Case, frames: u32) -> Result<Option<f64>> {
+        if matches!(self.kind, Kind::Door | Kind::Routing | Kind::Nftables) {
+            return Ok(None);
+        }
+        let interface = if case.direction == Direction::Inbound { "wan0" } else { "lan0" };
+        let text = self.lab.router.run("ip", &["-j", "link", "show", "dev", interface])?;
+        let links: Value = serde_json::from_str(&text)?;
+        let id =
+            links.pointer("/0/xdp/prog/id").and_then(Value::as_u64).context("no XDP program")?;
+        let used = || -> Result<(u64, u64)> {
+            for program in loaded_programs() {
+                let program = program?;
+                if u64::from(program.id()) == id {
+                    return Ok((program.run_time().as_nanos() as u64, program.run_count()));
+                }
+            }
+            bail!("program {id} is gone")
+        };
+        let _counting = enable_stats(Stats::RunTime)?;
+        let (time, runs) = used()?;
+        self.send(case, frames)?;
+        let (new_time, new_runs) = used()?;
+        Ok(Some((new_time - time) as f64 / (new_runs - runs).max(1) as f64))
+    }
+}
+
+/// This NAT on the router of a lab.
+pub(crate) fn nat(lab: &Lab, sessions: u32) -> Result<Daemon<'_>> {
+    let config = lab.directory().join("config.toml");
+    let text = format!(
+        "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
+         max-ports-per-client = 0\n"
+    );
+    fs::write(&config, text)?;
+    Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()).start()
+}
+
+/// The kernel's NAT on it.
+pub(crate) fn masquerade(lab: &Lab) -> Result<()> {
+    lab.router.run("nft", &["add", "table", "ip", "bench"])?;
+    let hook = "{ type nat hook postrouting priority 100 ; }";
+    lab.router.run("nft", &["add", "chain", "ip", "bench", "out", hook])?;
+    let rule = ["add", "rule", "ip", "bench", "out", "oifname", "wan0", "masquerade"];
+    lab.router.run("nft", &rule).map(drop)
 }
 
 /// The kernel itself: its interfaces take frames only with NAPI, which they have without an XDP program only

@@ -28,6 +28,7 @@ pub(super) const TOOLS: [Tool; 13] = [
     tool("iperf3", "iperf3"),
     tool("conntrack", "conntrack"),
     tool("turnserver", "coturn"),
+    tool("xmllint", "libxml2-utils"),
 ];
 
 /// What `cargo xtask vm` runs besides; no other verb needs it.

@@ -10,8 +10,8 @@ use nat_tests::client::soap::{MAPPING, Mapping};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::packet::Packet;
 use nat_tests::lab::{
-    Capture, EXTERNAL, LAN_HOST, Lab, ROUTER_LAN, ROUTER_SECOND_LAN, SECOND_LAN_HOST, TcpReflector,
-    UdpReflector, WAN_HOST, tcp_seen_as, wait_until,
+    Capture, EXTERNAL, LAN_HOST, Lab, OTHER_WAN_HOST, ROUTER_LAN, ROUTER_SECOND_LAN,
+    SECOND_LAN_HOST, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, wait_until,
 };
 use nat_tests::lease::{tcp_opens, udp_answers};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -111,6 +111,47 @@ fn upnps_subscribers_learn_of_mappings_by_pcp() -> Result<()> {
     client(&lab)?.map(5600, 6000, 0)?;
     subscriber.wait_for("SystemUpdateID", "2", SOON)?;
     daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn filters_are_enforced_by_the_packet_path_and_outlive_a_restart() -> Result<()> {
+    let lab = Lab::home()?;
+    let bpffs = lab.bpffs()?;
+    let state = lab.directory().join("state");
+    let start = || Daemon::builder(&lab).pinned(&bpffs).state(&state).start();
+    let first = start()?;
+    let _server = UdpReflector::start(&lab.lan, INSIDE)?;
+    let client = client(&lab)?;
+    let request = || Map::udp(LAN_HOST, 5600, 6000, 600);
+    let port = 7001;
+    let friend = SocketAddrV4::new(WAN_HOST, port);
+    let strangers = [SocketAddrV4::new(OTHER_WAN_HOST, port), SocketAddrV4::new(WAN_HOST, 7002)];
+    let answered = |from: SocketAddrV4| -> Result<bool> {
+        let socket = lab.wan.udp(&from.to_string())?;
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        socket.send_to(b"hello", external(6000))?;
+        Ok(socket.recv(&mut [0; 100]).is_ok())
+    };
+    assert_eq!(client.ask(&request().filter(WAN_HOST, 32, port).frame())?.result(), SUCCESS);
+    ensure!(answered(friend)?);
+    for stranger in strangers {
+        ensure!(!answered(stranger)?, "{stranger} was let in");
+    }
+    let dropped = first.counter("drop_filtered")?;
+    ensure!(dropped >= 2, "{dropped}");
+    assert_eq!(first.mappings()?[0]["filters"][0], format!("{WAN_HOST}/32:{port}"));
+    first.kill()?;
+
+    let second = start()?;
+    ensure!(answered(friend)? && !answered(strangers[0])?);
+    // One more, and then none.
+    assert_eq!(client.ask(&request().filter(OTHER_WAN_HOST, 31, 0).frame())?.result(), SUCCESS);
+    ensure!(answered(friend)? && answered(strangers[0])? && !answered(strangers[1])?);
+    assert_eq!(client.ask(&request().no_filter().frame())?.result(), SUCCESS);
+    ensure!(answered(strangers[1])?);
+    second.stop()?;
+    drop(bpffs);
     lab.finish()
 }
 

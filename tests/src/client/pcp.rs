@@ -67,6 +67,14 @@ impl Map {
         self
     }
 
+    /// The same with the FILTER that takes all others away.
+    #[must_use]
+    pub fn no_filter(mut self) -> Self {
+        self.options.extend([3, 0, 0, 20, 0, 0, 0, 0]);
+        self.options.extend(mapped(Ipv4Addr::UNSPECIFIED));
+        self
+    }
+
     /// The same with PREFER_FAILURE.
     #[must_use]
     pub fn prefer_failure(mut self) -> Self {

@@ -14,7 +14,7 @@ pub(super) struct Tool {
 }
 
 /// Everything that the lab and the tests run.
-pub(super) const TOOLS: [Tool; 13] = [
+pub(super) const TOOLS: [Tool; 14] = [
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
     tool("ping", "iputils-ping"),

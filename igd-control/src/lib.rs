@@ -18,6 +18,7 @@ pub mod igd;
 pub mod lan;
 pub mod mapping;
 pub mod metrics;
+pub mod pcp;
 pub mod policy;
 pub mod probe;
 pub mod shutdown;

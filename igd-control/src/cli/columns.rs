@@ -21,6 +21,7 @@ pub(super) const MAPPINGS: &[Column] = &[
     Column::text("INTERNAL", "internal"),
     Column::text("ENABLED", "enabled"),
     Column::number("LEASE", "lease_left"),
+    Column::text("BY", "via"),
     Column::text("DESCRIPTION", "description"),
 ];
 

@@ -51,6 +51,10 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     range("upnp.notify-interval", upnp.notify_interval, notify)?;
     let lease = (120..=YEAR, "shorter ones end before old clients ask again");
     range("upnp.longest-lease", upnp.longest_lease, lease)?;
+    let longest = (120..=YEAR, "shorter ones are renewed all the time");
+    range("pcp.max-lifetime", config.pcp.max_lifetime, longest)?;
+    let shortest = (1..=config.pcp.max_lifetime, "at most max-lifetime");
+    range("pcp.min-lifetime", config.pcp.min_lifetime, shortest)?;
     let command = (1..=600, "nobody waits longer");
     range("connection.command-time", config.connection.command_time, command.clone())?;
     range("connection.setup-time", config.connection.setup_time, command)?;

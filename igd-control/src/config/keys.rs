@@ -196,6 +196,28 @@ pub const KEYS: &[Key] = &[
         "\"\"",
         "Name of the Internet provider, as control points are told (WANAccessProvider).",
     ),
+    key("pcp", "enabled", "true", "Serve PCP (RFC 6887) on UDP port 5351 of each LAN address."),
+    key("pcp", "nat-pmp", "true", "Answer NAT-PMP (RFC 6886) there too."),
+    key(
+        "pcp",
+        "third-party",
+        "false",
+        "Take PCP's THIRD_PARTY option from clients that the policy lets map for others; else it is \
+         unsupported.",
+    ),
+    key(
+        "pcp",
+        "min-lifetime",
+        "120",
+        "Seconds that the shortest mapping by PCP lasts, 1 to max-lifetime: what is given to who asks \
+         for less.",
+    ),
+    key(
+        "pcp",
+        "max-lifetime",
+        "86400",
+        "Seconds that the longest mapping by PCP or NAT-PMP lasts, 120 to 31536000.",
+    ),
     key(
         "connection",
         "up-command",

@@ -30,6 +30,7 @@ pub(super) fn gather(insight: &Insight) -> anyhow::Result<Vec<Sample>> {
     samples.extend(mappings(insight));
     let subscriptions = insight.shared.events().subscriptions();
     samples.push(Sample::new(Metric::Subscriptions, subscriptions as f64));
+    samples.push(Sample::new(Metric::PcpEpoch, insight.shared.epoch().into()));
     samples.extend(store(insight.shared.keeper().store()));
     Ok(samples)
 }

@@ -1,6 +1,7 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
 mod boot_ids;
+mod epochs;
 mod errands;
 mod figures;
 mod identity;
@@ -24,8 +25,10 @@ use crate::{
     policy::RequestRate,
     probe,
     shutdown::{Trigger, shutdown},
+    store,
 };
 use anyhow::Context as _;
+use epochs::Epochs;
 use identity::Identity;
 use insight::Insight;
 use keeper::Keeper;
@@ -154,7 +157,9 @@ fn start(
     let now = datapath::now();
     let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, adopted);
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
-    let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper));
+    let shared = Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper);
+    let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
+    let shared = Arc::new(shared.controlled(config.pcp.settings(), epochs));
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;
     let insight = Insight {
@@ -173,9 +178,9 @@ fn start(
     let (trigger, shutdown) = shutdown();
     let mut parts = JoinSet::new();
     let (server, stop) = (http::Server::new(Arc::clone(&shared)), shutdown.clone());
-    let subscribers = Arc::clone(&shared);
+    let (subscribers, port_control) = (Arc::clone(&shared), Arc::clone(&shared));
     parts.spawn(async move {
-        lan.serve(server, |gone| subscribers.events().forget(gone), stop).await;
+        lan.serve(server, port_control, |gone| subscribers.events().forget(gone), stop).await;
     });
     let (publisher, stop) = (Arc::clone(&shared), shutdown.clone());
     parts.spawn(async move { publisher.events().run(stop).await });

@@ -60,6 +60,7 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
         ("interfaces", old.interfaces != new.interfaces),
         ("nat", old.nat != new.nat),
         ("upnp", old.upnp != new.upnp),
+        ("pcp", old.pcp != new.pcp),
         ("daemon", old.daemon != new.daemon),
         ("metrics", old.metrics != new.metrics),
     ];

@@ -1,6 +1,8 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource};
+use super::{
+    epochs::Epochs, identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource,
+};
 use crate::{
     gena::{Hub, Subscriber},
     http::{Place, Site},
@@ -10,6 +12,7 @@ use crate::{
     },
     mapping::{PacketPath, PortMapping},
     metrics::{self, Limit},
+    pcp::{self, AddressChange},
     policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
     wire::gena::{EventError, Granted, SubscribeRequest},
@@ -18,6 +21,7 @@ use hyper::body::Bytes;
 use nat_common::BootTime;
 use std::{
     collections::HashMap,
+    net::Ipv4Addr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -46,6 +50,11 @@ pub(super) struct Shared<P: PacketPath> {
     rate: Mutex<RequestRate>,
     /// Who is told of changes.
     events: Hub<ServiceKind>,
+    /// The server of PCP and NAT-PMP. Locked after the gateway.
+    pcp: Mutex<pcp::Server>,
+    epochs: Epochs,
+    /// Counts what all its clients are told.
+    news: watch::Sender<u64>,
 }
 
 impl<P: PacketPath> Shared<P> {
@@ -67,7 +76,35 @@ impl<P: PacketPath> Shared<P> {
             keeper: Keeper::none(),
             rate: Mutex::default(),
             events: Hub::new(clock),
+            pcp: Mutex::new(pcp::Server::new(pcp::Settings::default(), pcp::Epoch::new(clock()))),
+            epochs: Epochs::none(),
+            news: watch::Sender::new(0),
         }
+    }
+
+    /// The same, with its server of PCP and where that one's epoch is kept.
+    pub(super) fn controlled(self, settings: pcp::Settings, epochs: Epochs) -> Self {
+        let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless());
+        Self { pcp: Mutex::new(pcp::Server::new(settings, epoch)), epochs, ..self }
+    }
+
+    /// Epoch Time of PCP and NAT-PMP.
+    pub(super) fn epoch(&self) -> u32 {
+        lock(&self.pcp).epoch().seconds((self.clock)())
+    }
+
+    /// Has the server of PCP know the external address, and its clients when it is another one.
+    fn note_address(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        let mut server = lock(&self.pcp);
+        let change = server.look_at_address(now, gateway);
+        if change == AddressChange::None {
+            return;
+        }
+        if change == AddressChange::Reset {
+            tracing::info!("the external address is another one: clients of PCP are told");
+        }
+        self.epochs.keep(now, server.epoch());
+        self.news.send_modify(|news| *news = news.wrapping_add(1));
     }
 
     /// The same, with what keeps its mappings.
@@ -151,6 +188,7 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
+        self.note_address(now, &mut gateway);
         self.note_errand(&mut gateway);
         self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
@@ -191,6 +229,55 @@ impl<P: PacketPath> Shared<P> {
     /// Never held across an await: calls on the gateway do not wait for anything.
     fn lock(&self) -> MutexGuard<'_, Gateway<P>> {
         self.gateway.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<P: PacketPath + Send + 'static> pcp::Site for Shared<P> {
+    async fn answer(&self, requests: &[(Ipv4Addr, Vec<u8>)]) -> Vec<Option<Vec<u8>>> {
+        let now = (self.clock)();
+        let admitted = |client: Ipv4Addr| {
+            let admitted = lock(&self.rate).admits(now, client.into());
+            if !admitted {
+                metrics::hit(Limit::RequestRate);
+            }
+            admitted
+        };
+        let answers = {
+            let mut gateway = self.lock();
+            self.note_address(now, &mut gateway);
+            let server = *lock(&self.pcp);
+            let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
+                // RFC 6887 8.2: the client asks again.
+                admitted(*client).then(|| server.answer(now, &mut gateway, *client, datagram))?
+            };
+            let answers = requests.iter().map(answer).collect();
+            self.keeper.keep(&mut gateway);
+            self.publish(now, &gateway);
+            answers
+        };
+        self.changed.notify_one();
+        self.keeper.settle().await;
+        answers
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn announcements(&self) -> Vec<Vec<u8>> {
+        let now = (self.clock)();
+        let mut gateway = self.lock();
+        lock(&self.pcp).announcements(now, &mut gateway)
+    }
+
+    fn updates(&self) -> Vec<(Ipv4Addr, Vec<u8>)> {
+        let now = (self.clock)();
+        let mut gateway = self.lock();
+        lock(&self.pcp).updates(now, &mut gateway)
     }
 }
 

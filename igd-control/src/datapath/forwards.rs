@@ -11,7 +11,7 @@ use nat_common::{BootTime, Counter, NetPort, Protocol};
 use socket2::{Domain, Socket, Type};
 use std::collections::HashMap;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,7 +228,25 @@ impl PacketPath for Forwards {
         self.shared.external_address()
     }
 
+    fn external_port(
+        &self,
+        now: BootTime,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+    ) -> Option<u16> {
+        let endpoint = lease::internal_endpoint(internal);
+        let key = EndpointKey::new(protocol, endpoint.addr, endpoint.port);
+        let external = self.shared.maps.endpoint(&key)?;
+        let slot = self.shared.maps.ports.slot(external.slot(protocol))?;
+        let holds = matches!(slot.state(now), SlotState::Held { owner, .. }
+            if owner.endpoint() == endpoint);
+        (holds && external.pool_index == POOL_INDEX).then(|| external.port.get())
+    }
+
     fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError> {
+        if !forward.filters.is_empty() {
+            return Err(PathError::Full);
+        }
         self.try_open(now, forward).map_err(|error| match error.downcast::<PathError>() {
             Ok(known) => known,
             Err(other) => {

@@ -11,10 +11,12 @@ pub(super) type Listed = Vec<(RemoteKey, BootTime)>;
 
 /// The internal endpoint of a forward.
 pub(super) fn endpoint(forward: &PortForward) -> Endpoint {
-    Endpoint {
-        addr: NetAddr::from(*forward.internal.ip()),
-        port: NetPort::new(forward.internal.port()),
-    }
+    internal_endpoint(forward.internal)
+}
+
+/// An internal endpoint, as the maps hold it.
+pub(super) fn internal_endpoint(internal: SocketAddrV4) -> Endpoint {
+    Endpoint { addr: NetAddr::from(*internal.ip()), port: NetPort::new(internal.port()) }
 }
 
 /// The flags of the slot's owner.
@@ -61,6 +63,7 @@ pub(super) fn read(
         external_port,
         internal: SocketAddrV4::new(client.addr.into(), client.port.get()),
         any_remote: owner.has(Owner::ANY_REMOTE).then_some(lease),
+        filters: Vec::new(),
         remotes: Vec::new(),
         disabled: Vec::new(),
     };
@@ -91,6 +94,7 @@ mod tests {
             external_port: 6000,
             internal: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5600),
             any_remote: any.map(|seconds| NOW.plus_secs(seconds)),
+            filters: Vec::new(),
             remotes: host.map(|seconds| (HOST, NOW.plus_secs(seconds))).into_iter().collect(),
             disabled: disabled.iter().map(|seconds| (None, NOW.plus_secs(*seconds))).collect(),
         }

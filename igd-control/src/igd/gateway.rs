@@ -60,6 +60,17 @@ pub(super) struct Call<'a> {
     pub(super) arguments: &'a Arguments,
 }
 
+/// The parts of a gateway that are of no protocol.
+#[derive(Debug)]
+pub(crate) struct Parts<'a, P> {
+    pub(crate) path: &'a mut P,
+    pub(crate) table: &'a mut PortMappingTable,
+    pub(crate) policy: &'a Policy,
+    pub(crate) random: &'a mut Random,
+    /// The address that remote hosts see; `None` while there is no connection.
+    pub(crate) external: Option<Ipv4Addr>,
+}
+
 /// Traffic over the WAN interface since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrafficTotals {
@@ -138,6 +149,15 @@ impl<P: PacketPath> Gateway<P> {
         let outcome = self.run(run, &Call { now, peer, tree: service.tree(), arguments });
         self.permit();
         invocation.answer(outcome)
+    }
+
+    /// What other protocols than UPnP work on, as it is at `now`.
+    pub(crate) fn parts(&mut self, now: BootTime) -> Parts<'_, P> {
+        self.refresh(now);
+        self.expire(now);
+        let external = self.external_address();
+        let Self { path, table, policy, random, .. } = self;
+        Parts { path, table, policy, random, external }
     }
 
     /// Removes the mappings whose lease has ended, and returns them.

@@ -28,6 +28,7 @@ mod tests;
 pub use crate::policy::Mode as Policy;
 pub use device::Tree;
 pub use error::{ActionError, ErrorCode};
+pub(crate) use gateway::Parts;
 pub use gateway::{Gateway, GatewayConfig, LinkProperties, TrafficTotals};
 pub use message::{ControlRequest, ControlResponse, Invocation, ReplyBody};
 pub use operator::Recovered;

@@ -6,7 +6,7 @@ use super::error::{ActionError, ErrorCode};
 use super::gateway::{Call, Gateway};
 use super::policy::denied;
 use super::wan_ip_connection::MAX_LEASE;
-use crate::mapping::{MapError, MappingKey, MappingRequest, PacketPath, PortMapping};
+use crate::mapping::{MapError, MappingKey, MappingRequest, Origin, PacketPath, PortMapping};
 use crate::wire::port_listing::PortListing;
 use nat_common::Protocol;
 use nat_common::ports::WILDCARD_PORT;
@@ -121,6 +121,8 @@ impl<P: PacketPath> Gateway<P> {
             enabled: arguments.boolean("NewEnabled")?,
             description: cut(arguments.text("NewPortMappingDescription")?).to_owned(),
             deadline: call.now.plus_secs(lease.into()),
+            origin: Origin::Upnp,
+            filters: Vec::new(),
         })
     }
 
@@ -165,7 +167,7 @@ impl From<MapError> for ActionError {
         match error {
             MapError::Conflict => ErrorCode::ConflictInMappingEntry,
             MapError::HeldByRouter => ErrorCode::ConflictWithOtherMechanisms,
-            MapError::NoPortMaps => ErrorCode::NoPortMapsAvailable,
+            MapError::NoPortMaps | MapError::Quota => ErrorCode::NoPortMapsAvailable,
             MapError::Failed => ErrorCode::ActionFailed,
         }
         .into()

@@ -78,7 +78,8 @@ metrics! {
     Mappings = "igd_mappings", Gauge, ["protocol", "kind"], "Port mappings: leased or static.";
     Subscriptions = "igd_subscriptions", Gauge, [], "Subscriptions to events.";
     LeasesExpired = "igd_leases_expired_total", Counter, [], "Port mappings removed at the end of their lease.";
-    Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by UPnP's error code; 0 is success.";
+    Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by the error or result code of UPnP, PCP (MAP, ...) or NAT-PMP (map, address); 0 is success.";
+    PcpEpoch = "igd_pcp_epoch_seconds", Gauge, [], "Epoch time of PCP and NAT-PMP: since when no mapping was lost and the external address is this one.";
     LimitsHit = "igd_limits_hit_total", Counter, ["limit"], "How often a limit of the daemon was reached, and something refused or ended.";
     StoreFailing = "igd_store_failing", Gauge, [], "Whether port mappings cannot be kept at the moment (1) or can (0).";
     StoreErrors = "igd_store_errors_total", Counter, [], "What went wrong with the store.";

@@ -1,0 +1,16 @@
+//! The client of a PCP server upstream, for a gateway that is itself behind a NAT (RFC 6887; the
+//! interworking function of RFC 6970).
+//!
+//! Pure: datagrams and the time go in, datagrams and events come out. [`Client`] keeps mappings at one
+//! server: it asks, asks again, renews, and makes all of them anew when the server has lost its state.
+
+mod backoff;
+mod client;
+mod epoch;
+mod lease;
+
+#[cfg(test)]
+mod tests;
+
+pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
+pub use lease::Lease;

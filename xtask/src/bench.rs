@@ -18,6 +18,12 @@ pub(crate) struct Args {
 enum What {
     /// The packet path beside the XDP ceiling, the kernel's routing and nftables, on one core.
     Data(Data),
+    /// Two CPUs with a queue each, beside one.
+    Cores {
+        /// How often each number of CPUs has its turn.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+    },
     /// TCP connections through the NAT, the kernel's routing and nftables.
     Tcp {
         /// How often each contestant has its turn.
@@ -60,6 +66,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     steps::need_root("bench", "The benchmark makes network namespaces and loads BPF")?;
     match &args.what {
         What::Data(args) => data(workspace, args),
+        What::Cores { rounds } => cores(workspace, *rounds),
         What::Tcp { rounds } => tcp(workspace, *rounds),
         What::Sessions { rounds } => sessions(workspace, *rounds),
     }
@@ -92,6 +99,18 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
         }
         steps::say("Nothing got worse by more than the spread");
     }
+    Ok(())
+}
+
+fn cores(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let report = nat_bench::cores(&object, rounds)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/cores.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
     Ok(())
 }
 

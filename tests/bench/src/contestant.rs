@@ -155,6 +155,23 @@ impl<'lab> Contestant<'lab> {
         Ok((time.as_nanos() as f64 / f64::from(frames), lost))
     }
 
+    /// Sends so many frames on each of `cpus` CPUs at once, outbound: nanoseconds until all were dealt with, for
+    /// each of one CPU's.
+    pub(crate) fn send_on(&self, cpus: usize, frames: u32) -> Result<f64> {
+        let times = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..cpus)
+                .map(|place| scope.spawn(move || self.lan.send_on(place, frames)))
+                .collect();
+            let times = senders.into_iter().map(|sender| match sender.join() {
+                Ok(time) => time,
+                Err(_) => bail!("a sending thread panicked"),
+            });
+            times.collect::<Result<Vec<_>>>()
+        })?;
+        let longest = times.into_iter().max().context("no CPU takes part")?;
+        Ok(longest.as_nanos() as f64 / f64::from(frames))
+    }
+
     /// What the kernel says of the router's program while so many frames are sent: nanoseconds for each run.
     /// `None` when the kernel itself routes. Reading the clock twice a run is in it.
     pub(crate) fn program_nanos(&self, case: &Case, frames: u32) -> Result<Option<f64>> {

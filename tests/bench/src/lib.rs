@@ -9,6 +9,7 @@
 mod case;
 mod chart;
 mod contestant;
+mod cores;
 mod generator;
 mod plan;
 mod report;
@@ -19,6 +20,7 @@ mod tcp;
 pub use case::{Case, Direction};
 pub use chart::curve;
 pub use contestant::Kind;
+pub use cores::{CoresReport, cores};
 pub use report::{Figure, Report};
 pub use run::{Options, data};
 pub use sessions::{SessionsReport, sessions};

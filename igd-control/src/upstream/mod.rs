@@ -7,10 +7,14 @@
 mod backoff;
 mod client;
 mod epoch;
+mod interworking;
 mod lease;
+mod place;
 
 #[cfg(test)]
 mod tests;
 
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
+pub use interworking::{Interworking, Outcome, Port, State};
 pub use lease::Lease;
+pub use place::{default_gateway, first_address};

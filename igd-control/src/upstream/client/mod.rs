@@ -237,6 +237,11 @@ impl Client {
         self.entries.get(key).and_then(|entry| entry.lease.as_ref())
     }
 
+    /// Whether a mapping is wanted.
+    pub fn wants(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
+    }
+
     /// Whether the answer about a mapping is still to come.
     pub fn is_pending(&self, key: &Key) -> bool {
         self.entries.get(key).is_some_and(|entry| {
@@ -279,7 +284,11 @@ impl Client {
         if entry.wanted == wanted {
             return;
         }
-        let same = Wanted { until: entry.wanted.until, ..wanted.clone() } == entry.wanted;
+        let Wanted { until, exactly, .. } = entry.wanted;
+        // Who has the port may as well insist on it.
+        let has_it = entry.lease.is_some_and(|lease| lease.port == wanted.external_port);
+        let exactly = if has_it { exactly } else { wanted.exactly };
+        let same = Wanted { until, exactly, ..wanted.clone() } == entry.wanted;
         let sooner = wanted.until < entry.wanted.until;
         entry.wanted = wanted;
         let lease = entry.lease;

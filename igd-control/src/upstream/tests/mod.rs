@@ -1,5 +1,6 @@
 //! The client on a virtual clock, with a server that does as it is told.
 
+mod mirror;
 mod random;
 mod server;
 mod timing;

@@ -12,6 +12,7 @@ use crate::policy::{Question, Via};
 use crate::wire::pcp::{ResultCode, SERVER_PORT};
 use nat_common::{BootTime, Protocol};
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
@@ -62,6 +63,8 @@ pub struct State {
     pub server: Option<SocketAddrV4>,
     /// What it is like; `None` while there is no address of our own.
     pub service: Option<Service>,
+    /// Whether it is in service.
+    pub in_service: bool,
     /// The external address that it has given last.
     pub address: Option<Ipv4Addr>,
     /// Mappings in force there.
@@ -70,6 +73,23 @@ pub struct State {
     pub wanted: usize,
     /// How often it has lost its state.
     pub losses: u64,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(server) = self.server else { return f.write_str("no server is known") };
+        write!(f, "{server}: ")?;
+        match self.service {
+            None => f.write_str("no address of our own to ask it from"),
+            Some(Service::Unknown) => f.write_str("has not answered yet"),
+            Some(Service::Silent) => f.write_str("does not answer"),
+            Some(Service::NatPmp) => f.write_str("speaks NAT-PMP only, which is not used"),
+            Some(Service::OtherVersion(version)) => write!(f, "speaks version {version} only"),
+            Some(Service::Pcp) => {
+                write!(f, "{} of {} mappings in force", self.held, self.wanted)
+            }
+        }
+    }
 }
 
 /// The mirror.
@@ -174,6 +194,7 @@ impl Interworking {
         State {
             server: self.server,
             service: self.client.as_ref().map(Client::service),
+            in_service: self.is_in_service(),
             address: self.address.filter(|_| self.is_in_service()),
             held,
             wanted,
@@ -302,7 +323,7 @@ impl Interworking {
                 if self.probes.remove(&port) {
                     client.forget(now, &key);
                 } else {
-                    drop_leased(now, gateway, port);
+                    gateway.drop_leased(now, port.protocol, port.number);
                     let (number, protocol) = (port.number, port.protocol.name());
                     tracing::info!(port = number, protocol, "refused by the NAT upstream: {code}");
                 }
@@ -310,7 +331,7 @@ impl Interworking {
             }
             Event::Ended(key, why) => {
                 let port = port(&key);
-                drop_leased(now, gateway, port);
+                gateway.drop_leased(now, port.protocol, port.number);
                 let (number, protocol) = (port.number, port.protocol.name());
                 let (outcome, why) = match why {
                     EndReason::Unanswered => (Outcome::Lost, "no answer".to_owned()),
@@ -330,7 +351,7 @@ impl Interworking {
         from: Port,
         to: Port,
     ) -> Outcome {
-        let mut parts = gateway.parts(now);
+        let parts = gateway.parts(now);
         let ports = from.number..=from.number;
         let there: Vec<MappingRequest> = parts
             .table
@@ -359,7 +380,9 @@ impl Interworking {
                 added.push(key);
             }
         }
-        drop_leased_from(now, &mut parts, from);
+        let leased = |mapping: &PortMapping| !mapping.is_static();
+        let ports = from.number..=from.number;
+        parts.table.remove_range(parts.path, now, from.protocol, ports, leased);
         if possible {
             self.moved.insert(to, from);
             return Outcome::Moved(to);
@@ -369,21 +392,6 @@ impl Interworking {
         }
         Outcome::Refused(ResultCode::CannotProvideExternal)
     }
-}
-
-/// Removes the mappings of a port but for the operator's own, which are asked for again in time.
-fn drop_leased<P: PacketPath>(now: BootTime, gateway: &mut Gateway<P>, port: Port) {
-    drop_leased_from(now, &mut gateway.parts(now), port);
-}
-
-fn drop_leased_from<P: PacketPath>(
-    now: BootTime,
-    parts: &mut crate::igd::Parts<'_, P>,
-    port: Port,
-) {
-    let leased = |mapping: &PortMapping| !mapping.is_static();
-    let ports = port.number..=port.number;
-    parts.table.remove_range(parts.path, now, port.protocol, ports, leased);
 }
 
 const fn key(own: Ipv4Addr, port: Port) -> Key {

@@ -8,6 +8,7 @@ mod backoff;
 mod client;
 mod epoch;
 mod interworking;
+pub mod lan;
 mod lease;
 mod place;
 

@@ -331,6 +331,11 @@ impl Client {
         moments.into_iter().flatten().min()
     }
 
+    /// Whether there are datagrams for the server.
+    pub fn has_datagrams(&self) -> bool {
+        !self.datagrams.is_empty()
+    }
+
     /// Datagrams for the server.
     pub fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
         std::mem::take(&mut self.datagrams)

@@ -40,6 +40,10 @@ impl Server {
             return Err(ResultCode::CannotProvideExternal);
         }
         let lifetime = lifetime.clamp(self.settings.min_lifetime, self.settings.max_lifetime);
+        // The packet path has none for all ports together.
+        if asked.internal_port == 0 && options.filters.iter().any(Option::is_some) {
+            return Err(ResultCode::ExcessiveRemotePeers);
+        }
         let internal = SocketAddrV4::new(internal, asked.internal_port);
         let wish = Wish {
             asker: Asker { client, via: Via::Pcp, origin: Origin::Pcp(asked.nonce) },

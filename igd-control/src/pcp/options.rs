@@ -3,10 +3,8 @@
 use super::Settings;
 use crate::mapping::RemoteFilter;
 use crate::wire::pcp::{Filter, Opcode, PcpOption, ResultCode};
+use nat_common::filters::MAX_FILTERS;
 use std::net::{IpAddr, Ipv4Addr};
-
-/// Filters that one mapping may have: the packet path looks at all of them.
-pub(super) const MAX_FILTERS: usize = 8;
 
 /// How many leading bits an IPv4-mapped address has before those of the IPv4 address.
 const MAPPED_PREFIX: u8 = 96;

@@ -139,6 +139,15 @@ fn filters_that_cannot_be_made_change_nothing() {
 }
 
 #[test]
+fn all_ports_together_cannot_be_filtered() {
+    let mut bench = Bench::new()
+        .rules("[[rule]]\naction = \"allow\"\nexternal-ports = [0]\ninternal-ports = [0]\n");
+    let request = map(0, 0, 600).with(filter(128, 53, "198.51.100.7"));
+    assert_eq!(bench.map(&request), Err(ResultCode::ExcessiveRemotePeers));
+    assert_eq!(bench.map(&map(0, 0, 600)), Ok((0, 600)));
+}
+
+#[test]
 fn a_mapping_of_upnp_cannot_be_filtered() {
     let mut bench = Bench::new();
     bench.add_upnp(SocketAddrV4::new(HOST_A, 5600), 6000, 600);

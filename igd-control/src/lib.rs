@@ -24,4 +24,5 @@ pub mod probe;
 pub mod shutdown;
 pub mod ssdp;
 pub mod store;
+pub mod upstream;
 pub mod wire;

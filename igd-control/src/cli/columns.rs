@@ -72,6 +72,8 @@ pub(super) const STATUS: &[(&str, &str)] = &[
     ("process", "pid"),
     ("uptime (s)", "uptime"),
     ("external address", "external_address"),
+    ("behind a NAT", "behind_nat"),
+    ("upstream", "upstream"),
     ("pool", "pool"),
     ("UPnP device", "uuid"),
     ("UPnP served at", "http"),

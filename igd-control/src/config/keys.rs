@@ -219,6 +219,29 @@ pub const KEYS: &[Key] = &[
         "Seconds that the longest mapping by PCP or NAT-PMP lasts, 120 to 31536000.",
     ),
     key(
+        "upstream",
+        "server",
+        "\"none\"",
+        "PCP server of the NAT that this gateway is itself behind, which then gets every port mapping too: \
+         its IPv4 address, \"gateway\" (that of the WAN interface's default route) or \"none\". The \
+         external address that clients see is the one that it gives. While it does not answer, or speaks \
+         no PCP, all is as without it.",
+    ),
+    key(
+        "upstream",
+        "server-file",
+        "\"\"",
+        "File in which a DHCP client leaves the addresses of PCP servers (option 158); the first IPv4 \
+         address in it comes before `server`. It is read every 30 seconds. Empty: none.",
+    ),
+    key(
+        "upstream",
+        "private-address",
+        "\"truth\"",
+        "What GetExternalIPAddress answers while the external address is one that the Internet does not \
+         route: \"truth\" (that address) or \"empty\" (nothing, so that clients do not announce it).",
+    ),
+    key(
         "connection",
         "up-command",
         "[]",

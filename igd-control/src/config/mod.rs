@@ -9,10 +9,12 @@ mod keys;
 mod place;
 mod pool;
 mod static_mapping;
+mod upstream;
 
 pub use filtering::Filtering;
 pub use keys::{KEYS, Key, TABLES, TableKeys, default_file, docs_page};
 pub use static_mapping::StaticMapping;
+pub use upstream::{PrivateAddress, Upstream, UpstreamServer};
 
 use crate::{
     datapath::XdpMode,
@@ -39,6 +41,8 @@ pub struct Config {
     pub upnp: Upnp,
     /// What clients of PCP and NAT-PMP see.
     pub pcp: Pcp,
+    /// The NAT that we are behind.
+    pub upstream: Upstream,
     /// What brings the connection up and down.
     pub connection: Connection,
     /// Who may map what.

@@ -13,6 +13,7 @@ mod reload;
 mod resolve;
 mod shared;
 mod systemd;
+mod upstream;
 mod wan;
 
 use crate::{
@@ -153,13 +154,16 @@ fn start(
     let held = forwards.in_force(datapath::now());
     let mut gateway = Gateway::new(datapath::now(), &gateway_config, forwards);
     gateway.set_policy(config.policy.policy());
+    gateway.set_outside(upstream::without_server(&config.upstream));
     let adopted = data_path.adopted().then_some(held.as_slice());
     let now = datapath::now();
     let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, adopted);
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
     let shared = Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper);
     let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
-    let shared = Arc::new(shared.controlled(config.pcp.settings(), epochs));
+    let upstream = upstream::Upstream::new(&config.upstream, config.daemon.state_dir());
+    let shared = shared.controlled(config.pcp.settings(), epochs).beneath(upstream);
+    let shared = Arc::new(shared);
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;
     let insight = Insight {
@@ -193,6 +197,11 @@ fn start(
     });
     let errands = errands::Errands::new(connection, &config.interfaces.wan);
     parts.spawn(errands.run(Arc::clone(&shared), shutdown.clone()));
+    if config.upstream.is_on() {
+        let carrier = upstream::Carrier::new(&config.upstream, &config.interfaces.wan);
+        let (network, stop) = (data_path.changes(), shutdown.clone());
+        parts.spawn(carrier.run(Arc::clone(&shared), network, stop));
+    }
     if let Some(metrics) = metrics {
         let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));
         parts.spawn(async move {

@@ -1,7 +1,8 @@
 //! The gateway as HTTP and the clock share it.
 
 use super::{
-    epochs::Epochs, identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource,
+    epochs::Epochs, identity::Identity, keeper::Keeper, resolve::Resolver, upstream::Upstream,
+    wan::WanSource,
 };
 use crate::{
     gena::{Hub, Subscriber},
@@ -53,6 +54,8 @@ pub(super) struct Shared<P: PacketPath> {
     /// The server of PCP and NAT-PMP. Locked after the gateway.
     pcp: Mutex<pcp::Server>,
     epochs: Epochs,
+    /// The NAT upstream, where one is configured. Locked after the gateway.
+    upstream: Option<Upstream>,
     /// Counts what all its clients are told.
     news: watch::Sender<u64>,
 }
@@ -78,6 +81,7 @@ impl<P: PacketPath> Shared<P> {
             events: Hub::new(clock),
             pcp: Mutex::new(pcp::Server::new(pcp::Settings::default(), pcp::Epoch::new(clock()))),
             epochs: Epochs::none(),
+            upstream: None,
             news: watch::Sender::new(0),
         }
     }
@@ -86,6 +90,28 @@ impl<P: PacketPath> Shared<P> {
     pub(super) fn controlled(self, settings: pcp::Settings, epochs: Epochs) -> Self {
         let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless());
         Self { pcp: Mutex::new(pcp::Server::new(settings, epoch)), epochs, ..self }
+    }
+
+    /// The same, beneath another NAT.
+    pub(super) fn beneath(self, upstream: Option<Upstream>) -> Self {
+        Self { upstream, ..self }
+    }
+
+    /// The NAT upstream.
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
+    }
+
+    /// Has the NAT upstream know what has changed.
+    fn relay(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        if let Some(upstream) = &self.upstream {
+            upstream.follow(now, gateway);
+        }
+    }
+
+    /// The clock.
+    pub(super) const fn clock(&self) -> fn() -> BootTime {
+        self.clock
     }
 
     /// Epoch Time of PCP and NAT-PMP.
@@ -127,6 +153,7 @@ impl<P: PacketPath> Shared<P> {
         let now = (self.clock)();
         let mut gateway = self.lock();
         let result = change(now, &mut gateway);
+        self.relay(now, &mut gateway);
         self.keeper.keep(&mut gateway);
         self.publish(now, &gateway);
         drop(gateway);
@@ -188,9 +215,10 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
+        self.keeper.retry(now, &mut gateway);
+        self.relay(now, &mut gateway);
         self.note_address(now, &mut gateway);
         self.note_errand(&mut gateway);
-        self.keeper.retry(now, &mut gateway);
         self.keeper.keep(&mut gateway);
         self.publish(now, &gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
@@ -232,7 +260,7 @@ impl<P: PacketPath> Shared<P> {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -246,20 +274,17 @@ impl<P: PacketPath + Send + 'static> pcp::Site for Shared<P> {
             }
             admitted
         };
-        let answers = {
-            let mut gateway = self.lock();
-            self.note_address(now, &mut gateway);
-            let server = *lock(&self.pcp);
-            let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
-                // RFC 6887 8.2: the client asks again.
-                admitted(*client).then(|| server.answer(now, &mut gateway, *client, datagram))?
-            };
-            let answers = requests.iter().map(answer).collect();
-            self.keeper.keep(&mut gateway);
-            self.publish(now, &gateway);
-            answers
-        };
-        self.changed.notify_one();
+        let answers = self
+            .relayed(requests, |gateway| {
+                self.note_address(now, gateway);
+                let server = *lock(&self.pcp);
+                let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
+                    // RFC 6887 8.2: the client asks again.
+                    admitted(*client).then(|| server.answer(now, gateway, *client, datagram))?
+                };
+                requests.iter().map(answer).collect()
+            })
+            .await;
         self.keeper.settle().await;
         answers
     }
@@ -311,21 +336,25 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
         }
         // Resolving takes time.
         let now = (self.clock)();
-        let response = {
+        let (done, wait) = {
             let mut gateway = self.lock();
             if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }
-            let response = gateway.carry_out(now, &invocation);
+            let done = gateway.act(now, &invocation);
+            let wait = self.upstream.as_ref().and_then(|it| it.begin(now, &mut gateway));
             self.note_errand(&mut gateway);
             self.keeper.keep(&mut gateway);
             self.publish(now, &gateway);
-            response
+            (done, wait)
         };
         self.changed.notify_one();
         self.keeper.settle().await;
-        response
+        match wait {
+            None => invocation.respond(done),
+            Some(wait) => invocation.respond(self.settled(&invocation, done, wait).await),
+        }
     }
 
     fn subscribe(

@@ -5,6 +5,7 @@ use super::connection::{Connection, ConnectionConfig, Errand};
 use super::device::Tree;
 use super::error::ActionError;
 use super::message::{ControlRequest, ControlResponse, Invocation};
+use super::outside::{Done, Outside, Touched};
 use super::spec::Action;
 use super::view::MappingView;
 use super::wan_ip_connection::MAX_LEASE;
@@ -110,6 +111,10 @@ pub struct Gateway<P> {
     pub(super) access_provider: String,
     /// Long lists that are being sent hold a share of it.
     pub(super) listings: Arc<()>,
+    /// What lies beyond the packet path.
+    pub(super) outside: Outside,
+    /// What the last action was about.
+    pub(super) touched: Option<Touched>,
 }
 
 impl<P: PacketPath> Gateway<P> {
@@ -128,6 +133,8 @@ impl<P: PacketPath> Gateway<P> {
             permitted: None,
             access_provider: config.access_provider.clone(),
             listings: Arc::default(),
+            outside: Outside::default(),
+            touched: None,
         };
         gateway.refresh(now);
         gateway
@@ -143,12 +150,18 @@ impl<P: PacketPath> Gateway<P> {
 
     /// Carries out an action. What it changed is in force in the packet path when this returns.
     pub fn carry_out(&mut self, now: BootTime, invocation: &Invocation) -> ControlResponse {
+        invocation.respond(self.act(now, invocation))
+    }
+
+    /// The same without the answer, where that has to wait for somebody else.
+    pub fn act(&mut self, now: BootTime, invocation: &Invocation) -> Done {
+        self.touched = None;
         self.refresh(now);
         self.expire(now);
         let Invocation { peer, service, run, ref arguments, .. } = *invocation;
         let outcome = self.run(run, &Call { now, peer, tree: service.tree(), arguments });
         self.permit();
-        invocation.answer(outcome)
+        Done(outcome)
     }
 
     /// What other protocols than UPnP work on, as it is at `now`.
@@ -218,7 +231,9 @@ impl<P: PacketPath> Gateway<P> {
 
     /// The address that remote hosts see; `None` while there is no connection.
     pub fn external_address(&self) -> Option<Ipv4Addr> {
-        self.path.external_address().filter(|_| self.connection.transits())
+        let own = self.path.external_address();
+        let address = self.outside.upstream.unwrap_or(own);
+        address.filter(|_| own.is_some() && self.connection.transits())
     }
 
     /// Takes over a forward that the packet path held before a restart.

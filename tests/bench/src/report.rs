@@ -125,7 +125,8 @@ impl Report {
     }
 }
 
-fn spread(stat: &Stat, digits: usize) -> String {
+/// The one in the middle, the least and the most.
+pub(crate) fn spread(stat: &Stat, digits: usize) -> String {
     let Stat { least, median, most } = stat;
     format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
 }

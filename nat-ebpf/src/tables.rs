@@ -71,7 +71,7 @@ pub trait Tables {
     /// An internal client in its map.
     type Client: Deref<Target = Client>;
 
-    /// Now.
+    /// Now, or some milliseconds ago.
     fn now(&self) -> BootTime;
     /// A random number.
     fn random(&self) -> u32;
@@ -172,6 +172,11 @@ pub trait Tables {
 
     /// Adds to a counter that the caller names.
     fn count(&self, counter: Counter, amount: u64);
+    /// Counts a packet of `bytes` IP bytes.
+    fn count_packet(&self, packets: Counter, octets: Counter, bytes: u16) {
+        self.count(packets, 1);
+        self.count(octets, u64::from(bytes));
+    }
     /// Adds one to the counter of this number.
     fn count_number(&self, number: u32);
 }

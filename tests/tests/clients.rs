@@ -2,9 +2,11 @@
 //! through what it has opened.
 
 use anyhow::{Context, Result, ensure};
-use nat_tests::client::independent::{Client, Gupnp, libtorrent, npm};
+use nat_tests::client::independent::{Client, Gupnp, async_upnp, libtorrent, npm, qbittorrent};
 use nat_tests::daemon::Daemon;
-use nat_tests::lab::{EXTERNAL, Lab, Process, TcpReflector, WAN_HOST, tcp_seen_as, wait_until};
+use nat_tests::lab::{
+    EXTERNAL, Lab, OTHER_WAN_HOST, Process, TcpReflector, WAN_HOST, tcp_seen_as, wait_until,
+};
 use nat_tests::lease::tcp_opens;
 use nix::sys::signal::Signal;
 use std::fs;
@@ -13,6 +15,9 @@ use std::time::Duration;
 
 /// How long a client may take for a step.
 const PATIENCE: Duration = Duration::from_secs(40);
+
+/// How long a connection may take that nobody is to accept.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The port that the BitTorrent clients open.
 const PEER_PORT: u16 = 51_413;
@@ -142,6 +147,29 @@ fn transmission_opens_its_port_by_itself() -> Result<()> {
     lab.finish()
 }
 
+/// libtorrent is inside; what is told here to keep away from the network is only what would look for
+/// peers or download something.
+#[test]
+fn qbittorrent_opens_its_port_by_itself() -> Result<()> {
+    if !Client::Qbittorrent.lets_run() {
+        return Ok(());
+    }
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let qbittorrent = qbittorrent(&lab.lan, &lab.directory().join("qbittorrent"), PEER_PORT)?;
+    let opened = wait_until("qBittorrent's port", PATIENCE, || {
+        Ok(is_mapped(&daemon, "TCP", PEER_PORT)? && is_mapped(&daemon, "UDP", PEER_PORT)?)
+    });
+    opened.with_context(|| qbittorrent.printed())?;
+    ensure!(tcp_opens(&lab.wan, external(PEER_PORT))?, "{}", qbittorrent.printed());
+    qbittorrent.signal(Signal::SIGTERM)?;
+    let ended = qbittorrent.finish(PATIENCE)?;
+    ensure!(daemon.mappings()?.is_empty(), "mappings stay: {ended:?}");
+    ensure!(!tcp_opens(&lab.wan, external(PEER_PORT))?, "the port is still open");
+    daemon.stop()?;
+    lab.finish()
+}
+
 #[test]
 fn libtorrent_opens_its_port_and_a_file_goes_through_it() -> Result<()> {
     if !Client::Libtorrent.lets_run() {
@@ -208,4 +236,57 @@ fn an_npm_client_of_version_2_opens_a_port_for_a_while() -> Result<()> {
     ensure!(mappings.len() == 1 && mappings[0]["lease_left"].is_u64(), "{mappings:?}");
     daemon.stop()?;
     lab.finish()
+}
+
+/// async-upnp-client as a control point of one version of the gateway. Its profile always names a remote
+/// host, so the mapping is for one.
+fn async_upnp_client_manages_a_mapping(version: &str) -> Result<()> {
+    if !Client::AsyncUpnp.lets_run() {
+        return Ok(());
+    }
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let _server = TcpReflector::start(&lab.lan, "192.168.77.2:5600")?;
+    let client = async_upnp(&lab.lan, [version, "6000", &WAN_HOST.to_string()])?;
+    client.wait_for_line(PATIENCE, |line| line == "event PortMappingNumberOfEntries 1")?;
+    client.wait_for_line(PATIENCE, |line| line == "added")?;
+    assert_eq!(*tcp_seen_as(&mut lab.wan.tcp_connect(external(6000))?)?.ip(), WAN_HOST);
+    let stranger = SocketAddrV4::new(OTHER_WAN_HOST, 4000);
+    let stranger = lab.wan.tcp_connect_from(stranger, external(6000), SILENCE)?;
+    ensure!(stranger.is_err(), "open for {OTHER_WAN_HOST} too");
+    client.signal(Signal::SIGUSR1)?;
+    let said = client.finish(PATIENCE)?.success()?;
+    let device = format!("device urn:schemas-upnp-org:device:InternetGatewayDevice:{version}");
+    for line in [
+        &*device,
+        "event ConnectionStatus Connected",
+        "event ExternalIPAddress 11.22.33.1",
+        "event PhysicalLinkStatus Up",
+        "address 11.22.33.1",
+        "status Connected",
+        "link Up",
+        "mapping 11.22.33.9 6000 TCP 192.168.77.2 5600 True async <upnp> & client",
+        "end 713",
+        "received True",
+        "deleted",
+    ] {
+        ensure!(said.lines().any(|said| said == line), "no {line} in {said}");
+    }
+    let counts = said.lines().filter_map(|line| line.strip_prefix(NUMBER_OF_ENTRIES));
+    assert_eq!(counts.collect::<Vec<_>>(), ["0", "1", "0"], "{said}");
+    assert_eq!(said.contains("event SystemUpdateID"), version == "2", "{said}");
+    ensure!(!tcp_opens(&lab.wan, external(6000))?, "the deleted mapping is still open");
+    assert_eq!(daemon.status()?.get("subscriptions"), Some(&0.into()));
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn async_upnp_client_sees_version_1_and_its_events() -> Result<()> {
+    async_upnp_client_manages_a_mapping("1")
+}
+
+#[test]
+fn async_upnp_client_sees_version_2_and_its_events() -> Result<()> {
+    async_upnp_client_manages_a_mapping("2")
 }

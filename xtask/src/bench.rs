@@ -3,7 +3,7 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
-use nat_bench::{ControlOptions, Options};
+use nat_bench::{ControlOptions, Kind, Options};
 use std::fs;
 use std::path::Path;
 
@@ -21,16 +21,28 @@ enum What {
     /// The control plane beside miniupnpd: adding, reading, listing and removing while the tables grow, memory,
     /// and when the first packet comes through.
     Control(Control),
+    /// New sessions beside nftables, also when ports are scarce, and the memory that each takes.
+    Sessions {
+        /// How often each contestant has its turn.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+    },
 }
 
 #[derive(clap::Args)]
 struct Data {
     /// How often each contestant has its turn.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 15)]
     rounds: u32,
     /// Without the million flows.
     #[arg(long)]
     quick: bool,
+    /// Only the cases whose names have this in them, such as "1024 flows".
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Only these, by default all: ratios need the generator alone ("door") and the ceiling.
+    #[arg(long, value_delimiter = ',')]
+    contestants: Vec<Kind>,
     /// Compares with the figures in docs/performance.json, and fails when something got worse by more than
     /// the spread.
     #[arg(long)]
@@ -59,6 +71,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.what {
         What::Data(args) => data(workspace, args),
         What::Control(args) => control(workspace, args),
+        What::Sessions { rounds } => sessions(workspace, *rounds),
     }
 }
 
@@ -66,16 +79,21 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     let toolchain = setup::ensure(workspace)?;
     build::release(workspace, &toolchain)?;
     let object = build::bench(workspace, &toolchain)?;
-    let options = Options { object, rounds: args.rounds, quick: args.quick };
+    let options = Options {
+        object,
+        rounds: args.rounds,
+        quick: args.quick,
+        only: args.only.clone(),
+        contestants: args.contestants.clone(),
+    };
     let report = nat_bench::data(&options, steps::say)?;
     println!("{}", report.table());
     let folder = workspace.root().join("target/bench");
     let draw = |file: &Path| nat_bench::curve(&report, file);
-    let text = serde_json::to_vec_pretty(&report)?;
-    write(&text, draw, &folder.join("data"))?;
+    write(&report, draw, &folder.join("data"))?;
     let baseline = workspace.root().join("docs/performance");
     if args.save {
-        write(&text, draw, &baseline)?;
+        write(&report, draw, &baseline)?;
     }
     if args.check {
         let json = baseline.with_extension("json");
@@ -96,22 +114,42 @@ fn control(workspace: &Workspace, args: &Control) -> Result<()> {
     let report = nat_bench::control(&options, steps::say)?;
     println!("{}", report.table());
     let draw = |file: &Path| nat_bench::adds(&report, file);
-    let text = serde_json::to_vec_pretty(&report)?;
-    write(&text, draw, &workspace.root().join("target/bench/control"))?;
+    write(&report, draw, &workspace.root().join("target/bench/control"))?;
     if args.save {
-        write(&text, draw, &workspace.root().join("docs/performance-control"))?;
+        write(&report, draw, &workspace.root().join("docs/performance-control"))?;
     }
     Ok(())
 }
 
-/// Writes a report, which is JSON, to `name` with `.json`, and has it drawn to the same with `.svg`.
-fn write(text: &[u8], draw: impl Fn(&Path) -> Result<()>, name: &Path) -> Result<()> {
+fn sessions(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let report = nat_bench::sessions(&object, rounds, steps::say)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/sessions.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
+    Ok(())
+}
+
+/// Writes a report to `name` with `.json`, and has it drawn to the same with `.svg`.
+fn write(
+    report: &impl serde::Serialize,
+    draw: impl Fn(&Path) -> Result<()>,
+    name: &Path,
+) -> Result<()> {
     let (json, svg) = (name.with_extension("json"), name.with_extension("svg"));
-    if let Some(folder) = name.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(&json, text).with_context(|| format!("cannot write {}", json.display()))?;
+    write_json(report, &json)?;
     draw(&svg)?;
     steps::say(&format!("Wrote {} and {}", json.display(), svg.display()));
     Ok(())
+}
+
+fn write_json(report: &impl serde::Serialize, file: &Path) -> Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(file, serde_json::to_vec_pretty(report)?)
+        .with_context(|| format!("cannot write {}", file.display()))
 }

@@ -97,6 +97,19 @@ pub(crate) struct Arrived {
 #[map]
 pub(crate) static ARRIVAL: PerCpuArray<Arrived> = PerCpuArray::with_max_entries(1, 0);
 
+/// What [`CLOCK`] holds: the time when it was last read.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Read {
+    /// The kernel's ticks then.
+    pub(crate) tick: u64,
+    /// Boot time then.
+    pub(crate) now: u64,
+}
+
+#[map]
+pub(crate) static CLOCK: PerCpuArray<Read> = PerCpuArray::with_max_entries(1, 0);
+
 #[map]
 pub(crate) static SETTINGS: Array<Settings> = Array::with_max_entries(1, 0);
 

@@ -16,6 +16,16 @@ pub struct Case {
     pub endpoints: u32,
     /// How many remote hosts each of them talks to.
     pub remotes: u32,
+    /// The first endpoint, as a number: those before it are somebody else's.
+    #[serde(default)]
+    pub first_endpoint: u32,
+    /// The first remote host, as a number.
+    #[serde(default)]
+    pub first_remote: u32,
+    /// All clients use the same ports, so that few can keep theirs outside; else every endpoint has a port of
+    /// its own.
+    #[serde(default)]
+    pub ports_collide: bool,
 }
 
 /// Which way packets go.
@@ -36,7 +46,16 @@ pub const SHORTEST: u32 = 64;
 impl Case {
     /// UDP in the shortest frames, outbound.
     pub const fn flows(endpoints: u32, remotes: u32) -> Self {
-        Self { direction: Direction::Outbound, tcp: false, frame: SHORTEST, endpoints, remotes }
+        Self {
+            direction: Direction::Outbound,
+            tcp: false,
+            frame: SHORTEST,
+            endpoints,
+            remotes,
+            first_endpoint: 0,
+            first_remote: 0,
+            ports_collide: false,
+        }
     }
 
     /// How many flows there are.

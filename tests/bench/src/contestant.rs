@@ -3,20 +3,23 @@
 use crate::case::{Case, Direction};
 use crate::generator::{End, interface};
 use crate::plan::FIRST_CLIENT;
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use aya::maps::Array;
-use aya::programs::{Xdp, xdp::XdpMode};
+use aya::programs::{Xdp, loaded_programs, xdp::XdpMode};
+use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
+use clap::ValueEnum;
 use nat_bench_programs::{CLIENTS, HOP, Hop, PROGRAM_CEILING, PROGRAM_CEILING_FIB, PROGRAM_SINK};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{Lab, WAN_HOST, command};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
 
 /// What routes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Nothing: frames are dropped at the router's door. Tells what the generator costs.
@@ -64,13 +67,14 @@ impl Kind {
 /// A contestant in its lab.
 pub(crate) struct Contestant<'lab> {
     pub(crate) kind: Kind,
+    lab: &'lab Lab,
     lan: End<'lab>,
     wan: End<'lab>,
     /// MAC addresses of the router's interfaces.
     router: Macs,
     /// Detached, or ended, when they go.
     _programs: Vec<Ebpf>,
-    _daemon: Option<Daemon<'lab>>,
+    daemon: Option<Daemon<'lab>>,
 }
 
 struct Macs {
@@ -121,7 +125,12 @@ impl<'lab> Contestant<'lab> {
             }
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
-        Ok(Self { kind, lan, wan, router, _programs: programs, _daemon: daemon })
+        Ok(Self { kind, lab, lan, wan, router, _programs: programs, daemon })
+    }
+
+    /// Ends.
+    pub(crate) fn finish(self) -> Result<()> {
+        self.daemon.map_or(Ok(()), |daemon| daemon.stop().map(drop))
     }
 
     /// Opens the sessions of a case.
@@ -158,6 +167,33 @@ impl<'lab> Contestant<'lab> {
         let lost = u64::from(frames).saturating_sub(arrived);
         let lost = if self.kind == Kind::Door { 0 } else { lost };
         Ok((time.as_nanos() as f64 / f64::from(frames), lost))
+    }
+
+    /// What the kernel says of the router's program while so many frames are sent: nanoseconds for each run.
+    /// `None` when the kernel itself routes. Reading the clock twice a run is in it.
+    pub(crate) fn program_nanos(&self, case: &Case, frames: u32) -> Result<Option<f64>> {
+        if matches!(self.kind, Kind::Door | Kind::Routing | Kind::Nftables) {
+            return Ok(None);
+        }
+        let interface = if case.direction == Direction::Inbound { "wan0" } else { "lan0" };
+        let text = self.lab.router.run("ip", &["-j", "link", "show", "dev", interface])?;
+        let links: Value = serde_json::from_str(&text)?;
+        let id =
+            links.pointer("/0/xdp/prog/id").and_then(Value::as_u64).context("no XDP program")?;
+        let used = || -> Result<(u64, u64)> {
+            for program in loaded_programs() {
+                let program = program?;
+                if u64::from(program.id()) == id {
+                    return Ok((program.run_time().as_nanos() as u64, program.run_count()));
+                }
+            }
+            bail!("program {id} is gone")
+        };
+        let _counting = enable_stats(Stats::RunTime)?;
+        let (time, runs) = used()?;
+        self.send(case, frames)?;
+        let (new_time, new_runs) = used()?;
+        Ok(Some((new_time - time) as f64 / (new_runs - runs).max(1) as f64))
     }
 }
 

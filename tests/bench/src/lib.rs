@@ -14,6 +14,7 @@ mod generator;
 mod plan;
 mod report;
 mod run;
+mod sessions;
 
 pub use case::{Case, Direction};
 pub use chart::curve;
@@ -23,3 +24,4 @@ pub use control::{
 };
 pub use report::{Figure, Report, Stat};
 pub use run::{Options, data};
+pub use sessions::{SessionsReport, sessions};

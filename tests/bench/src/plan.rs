@@ -1,7 +1,7 @@
 //! A case as the generator needs it: the words of its frames that stay the same, and their sums.
 
 use crate::case::{Case, Direction};
-use nat_bench_programs::{HAIRPIN, INBOUND, OUTBOUND, Plan};
+use nat_bench_programs::{CLIENTS, HAIRPIN, INBOUND, OUTBOUND, Plan};
 use nat_tests::lab::EXTERNAL;
 use std::net::Ipv4Addr;
 
@@ -48,13 +48,14 @@ pub(crate) fn plan(case: &Case, device: u32, from: [u8; 6], to: [u8; 6]) -> Plan
             Direction::Hairpin => HAIRPIN,
         },
         client: FIRST_CLIENT.into(),
-        remote: FIRST_REMOTE.into(),
+        remote: u32::from(FIRST_REMOTE) + case.first_remote,
         external: EXTERNAL.into(),
         remote_port: REMOTE_PORT,
         ip_sum: sum(&head[ETHERNET..]),
         transport_sum: sum(&transport) + u32::from(protocol) + u32::from(segment),
         checksum_at: if case.tcp { 50 } else { 40 },
-        reserved: 0,
+        first_endpoint: case.first_endpoint,
+        endpoints_a_port: if case.ports_collide { CLIENTS } else { 1 },
         head: words(&head),
         transport: words(&transport),
     }

@@ -3,7 +3,7 @@
 use crate::case::{Case, Direction};
 use crate::contestant::{Contestant, Kind};
 use crate::report::{Figure, Report, Stat};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use nat_tests::lab::Lab;
 use std::path::PathBuf;
 
@@ -16,6 +16,10 @@ pub struct Options {
     pub rounds: u32,
     /// Leaves out the million flows, which take most of the time.
     pub quick: bool,
+    /// Only the cases whose names have this in them.
+    pub only: String,
+    /// Who takes part: all when empty.
+    pub contestants: Vec<Kind>,
 }
 
 /// Frames of a turn, at least.
@@ -45,12 +49,16 @@ fn cases(quick: bool) -> Vec<Case> {
 pub fn data(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report> {
     let object = std::fs::read(&options.object)
         .with_context(|| format!("cannot read {}", options.object.display()))?;
-    let cases = cases(options.quick);
+    let mut cases = cases(options.quick);
+    cases.retain(|case| case.to_string().contains(&options.only));
+    ensure!(!cases.is_empty(), "no case has `{}` in its name", options.only);
     let sessions = cases.iter().map(Case::count).max().unwrap_or_default();
     let sessions = (sessions + sessions / 4).max(65_536);
     let mut report = Report::default();
-    let labs = Kind::ALL.map(|kind| Lab::home().map(|lab| (kind, lab)));
-    let labs = labs.into_iter().collect::<Result<Vec<_>>>()?;
+    let takes_part =
+        |kind: &Kind| options.contestants.is_empty() || options.contestants.contains(kind);
+    let labs = Kind::ALL.into_iter().filter(takes_part).map(|kind| Ok((kind, Lab::home()?)));
+    let labs = labs.collect::<Result<Vec<_>>>()?;
     let mut contestants = Vec::new();
     for (kind, lab) in &labs {
         progress(&format!("setting up: {}", kind.name()));
@@ -60,7 +68,7 @@ pub fn data(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report>
         progress(&case.to_string());
         report.figures.extend(measure(case, &mut contestants, options.rounds)?);
     }
-    drop(contestants);
+    contestants.into_iter().try_for_each(Contestant::finish)?;
     Ok(report)
 }
 
@@ -69,6 +77,8 @@ struct Turn {
     kind: Kind,
     /// Nanoseconds a frame, the generator's included.
     nanos: f64,
+    /// Nanoseconds a run of its program, from a second sending.
+    program: Option<f64>,
     lost: u64,
 }
 
@@ -88,7 +98,8 @@ fn measure(case: &Case, contestants: &mut [Contestant<'_>], rounds: u32) -> Resu
         let mut round = Vec::new();
         for contestant in &able {
             let (nanos, lost) = contestant.send(case, frames)?;
-            round.push(Turn { kind: contestant.kind, nanos, lost });
+            let program = contestant.program_nanos(case, frames)?;
+            round.push(Turn { kind: contestant.kind, nanos, program, lost });
         }
         turns.push(round);
     }
@@ -114,6 +125,10 @@ fn figures(case: &Case, frames: u32, rounds: &[Vec<Turn>]) -> Vec<Figure> {
                 kind,
                 nanos: stat(&|round| of(round, kind)),
                 own: stat(&|round| own(round, kind)),
+                program: stat(&|round| {
+                    let mut turns = round.iter().filter(|turn| turn.kind == kind);
+                    turns.find_map(|turn| turn.program).unwrap_or(f64::NAN)
+                }),
                 of_ceiling: stat(&|round| own(round, kind) / own(round, Kind::Ceiling)),
                 of_nat: stat(&|round| own(round, kind) / own(round, Kind::Nat)),
                 lost: lost as f64 / (f64::from(frames) * rounds.len() as f64),

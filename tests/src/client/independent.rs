@@ -7,34 +7,61 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Debian's Python: another one does not see the modules of its packages.
-const PYTHON: &str = "/usr/bin/python3";
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// The packages from npm, with their versions.
 pub const NPM: [&str; 2] = ["nat-upnp@1.1.1", "@achingbrain/nat-port-mapper@4.0.5"];
+
+/// The package from PyPI, with its version.
+pub const PYPI: &str = "async-upnp-client==0.49.0";
+
+/// What is used of gupnp-tools.
+const GUPNP_TOOLS: [&str; 2] = ["gssdp-discover", "gupnp-event-dumper"];
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Client {
     /// GUPnP, by GObject introspection.
     Gupnp,
+    /// GUPnP's programs that need no display: `gssdp-discover` and `gupnp-event-dumper`.
+    GupnpTools,
+    /// gupnp-igd's `SimpleIgd`, by GObject introspection.
+    GupnpIgd,
     /// libtorrent's Python binding.
     Libtorrent,
     /// Transmission's daemon.
     Transmission,
+    /// qBittorrent without a display.
+    Qbittorrent,
     /// nat-upnp and nat-port-mapper from npm. The former knows version 1 only.
     Npm,
+    /// async-upnp-client from PyPI.
+    AsyncUpnp,
 }
 
 impl Client {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Gupnp, Self::Libtorrent, Self::Transmission, Self::Npm];
+    pub const ALL: [Self; 8] = [
+        Self::Gupnp,
+        Self::GupnpTools,
+        Self::GupnpIgd,
+        Self::Libtorrent,
+        Self::Transmission,
+        Self::Qbittorrent,
+        Self::Npm,
+        Self::AsyncUpnp,
+    ];
 
-    /// The Debian packages that have it.
+    /// The Debian packages that have it, or that it takes.
     pub fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Gupnp => &["gir1.2-gupnp-1.6", "python3-gi"],
+            Self::GupnpTools => &["gupnp-tools"],
+            Self::GupnpIgd => &["gir1.2-gupnpigd-1.0", "python3-gi"],
             Self::Libtorrent => &["python3-libtorrent"],
             Self::Transmission => &["transmission-daemon"],
+            Self::Qbittorrent => &["qbittorrent-nox"],
+            Self::AsyncUpnp => &["python3-venv"],
             // Debian's npm brings hundreds of packages along: it is used where it is.
             Self::Npm => &[],
         }
@@ -44,6 +71,7 @@ impl Client {
     pub fn needs(self) -> String {
         match self {
             Self::Npm => format!("npm, and by it {}", NPM.join(" and ")),
+            Self::AsyncUpnp => format!("Python from 3.11 on with venv, and by pip {PYPI}"),
             _ => format!("Debian's {}", self.packages().join(", ")),
         }
     }
@@ -52,9 +80,21 @@ impl Client {
     pub fn is_here(self) -> bool {
         let mut probe = match self {
             Self::Gupnp => python("import gi; gi.require_version('GUPnP', '1.6')"),
+            Self::GupnpTools => return GUPNP_TOOLS.iter().all(|tool| is_on_path(tool)),
+            Self::GupnpIgd => python("import gi; gi.require_version('GUPnPIgd', '1.0')"),
             Self::Libtorrent => python("import libtorrent"),
             Self::Transmission => version("transmission-daemon"),
+            // Asked for its version, it already makes a profile in $HOME.
+            Self::Qbittorrent => return is_on_path("qbittorrent-nox"),
             Self::Npm => return NPM.iter().all(|package| npm_package(package).is_dir()),
+            Self::AsyncUpnp => {
+                let (name, version) = PYPI.split_once("==").unwrap_or((PYPI, ""));
+                let mut python = Command::new(pypi_folder().join("bin/python3"));
+                let statement = "import sys, importlib.metadata as metadata; \
+                                 sys.exit(metadata.version(sys.argv[1]) != sys.argv[2])";
+                python.args(["-c", statement, name, version]);
+                python
+            }
         };
         probe.output().is_ok_and(|output| output.status.success())
     }
@@ -75,6 +115,16 @@ impl Client {
 /// Where `cargo xtask setup` has npm put its packages.
 pub fn npm_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/npm")
+}
+
+/// The virtual environment that `cargo xtask setup` has made for the package from PyPI.
+pub fn pypi_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools/pypi")
+}
+
+fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn npm_package(package: &str) -> PathBuf {
@@ -158,6 +208,66 @@ pub fn libtorrent(namespace: &Namespace, words: &[&str]) -> Result<Process> {
 pub fn npm(namespace: &Namespace, words: [&str; 3]) -> Result<Process> {
     let mut command = namespace.command("node");
     command.arg(script("npm.mjs")).arg(npm_folder().canonicalize()?).args(words);
+    Process::spawn(&mut command)
+}
+
+/// gupnp-igd in a namespace: it maps a port, given as protocol, external port, host, its port and lease,
+/// until SIGUSR1 comes.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn simple_igd(namespace: &Namespace, words: [&str; 5]) -> Result<Process> {
+    let mut command = namespace.command(PYTHON);
+    without_network_manager(&mut command).arg(script("simple_igd.py")).args(words);
+    Process::spawn(&mut command)
+}
+
+/// A program of gupnp-tools in a namespace.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn gupnp_tool(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<Process> {
+    let mut command = namespace.command(program);
+    Process::spawn(without_network_manager(&mut command).args(arguments))
+}
+
+/// The interfaces that a `NetworkManager` knows are not those of the namespace.
+fn without_network_manager(command: &mut Command) -> &mut Command {
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent")
+}
+
+/// qBittorrent in a namespace, with a profile that holds nothing but its settings: it listens on `port`,
+/// UPnP is on, and it has nothing to download, which would delay its end.
+///
+/// # Errors
+/// When the profile cannot be written, or qBittorrent started.
+pub fn qbittorrent(namespace: &Namespace, home: &Path, port: u16) -> Result<Process> {
+    let settings = home.join("qBittorrent/config");
+    std::fs::create_dir_all(&settings)?;
+    std::fs::write(
+        settings.join("qBittorrent.conf"),
+        format!(
+            "[LegalNotice]\nAccepted=true\n\
+             [Network]\nPortForwardingEnabled=true\n\
+             [Preferences]\nWebUI\\Enabled=true\nWebUI\\UseUPnP=false\n\
+             WebUI\\Address=127.0.0.1\nConnection\\ResolvePeerCountries=false\n\
+             [BitTorrent]\nSession\\Port={port}\nSession\\DHTEnabled=false\n\
+             Session\\LSDEnabled=false\nSession\\PeXEnabled=false\n"
+        ),
+    )?;
+    let mut command = namespace.command("qbittorrent-nox");
+    command.arg(format!("--profile={}", home.display())).env("HOME", home);
+    Process::spawn(&mut command)
+}
+
+/// async-upnp-client in a namespace, as a control point of version `1` or `2` of the gateway. It maps
+/// `port` for `remote`, waits for SIGUSR1, and deletes the mapping.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn async_upnp(namespace: &Namespace, words: [&str; 3]) -> Result<Process> {
+    let mut command = namespace.command(pypi_folder().canonicalize()?.join("bin/python3"));
+    command.arg(script("async_upnp.py")).args(words);
     Process::spawn(&mut command)
 }
 

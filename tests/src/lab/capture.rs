@@ -1,4 +1,7 @@
 //! Watching the packets of a namespace.
+//!
+//! A frame waits in the socket before a process in the namespace can have received it. So whoever
+//! asks what was seen reads what waits first, and misses nothing that he knows of by other ways.
 
 use super::namespace::Namespace;
 use super::packet::Packet;
@@ -33,8 +36,22 @@ struct Seen {
     disarmed: bool,
 }
 
-#[derive(Debug, Default)]
+impl Seen {
+    fn push(&mut self, packet: Packet) {
+        if !self.disarmed && self.leak.is_none() && packet.tells_private_address() {
+            self.leak = Some(packet.clone());
+        }
+        if self.packets.len() < KEPT_PACKETS {
+            self.packets.push(packet);
+        }
+    }
+}
+
+#[derive(Debug)]
 struct Shared {
+    socket: OwnedFd,
+    /// Locked from before a frame is read until it is in `seen`.
+    frame: Mutex<Vec<u8>>,
     seen: Mutex<Seen>,
     arrived: Condvar,
 }
@@ -42,6 +59,22 @@ struct Shared {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads all frames that wait in the socket.
+    fn drain(&self) {
+        let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let (length, tag) = match receive(&self.socket, &mut frame) {
+                Ok(received) => received,
+                Err(Errno::EINTR) => continue,
+                Err(_) => return,
+            };
+            if let Some(packet) = frame.get(..length).and_then(|it| Packet::parse(it, tag)) {
+                self.lock().push(packet);
+                self.arrived.notify_all();
+            }
+        }
     }
 }
 
@@ -69,11 +102,16 @@ impl Capture {
             setsockopt(&packets, AuxData, &true)?;
             Ok::<_, Errno>(packets)
         })??;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared {
+            socket,
+            frame: Mutex::new(vec![0; 65_536]),
+            seen: Mutex::default(),
+            arrived: Condvar::new(),
+        });
         let sink = Arc::clone(&shared);
         let thread = StoppableThread::spawn(move |stop| {
-            while stop.wait_readable(&socket) {
-                drain(&socket, &sink);
+            while stop.wait_readable(&sink.socket) {
+                sink.drain();
             }
         })?;
         Ok(Self { shared, thread })
@@ -81,6 +119,7 @@ impl Capture {
 
     /// The packets so far that `wanted` takes.
     pub fn packets(&self, wanted: impl Fn(&Packet) -> bool) -> Vec<Packet> {
+        self.shared.drain();
         self.shared.lock().packets.iter().filter(|packet| wanted(packet)).cloned().collect()
     }
 
@@ -114,11 +153,13 @@ impl Capture {
 
     /// Stops judging sources: the router is about to stop translating.
     pub(crate) fn disarm(&self) {
+        self.shared.drain();
         self.shared.lock().disarmed = true;
     }
 
-    /// Judges sources again.
+    /// Judges sources again, of what comes from now on.
     pub fn arm(&self) {
+        self.shared.drain();
         self.shared.lock().disarmed = false;
     }
 
@@ -126,30 +167,8 @@ impl Capture {
     /// address in an ICMP error: once, since a lab that was finished is dropped, too.
     pub(super) fn finish(&mut self) -> Option<Packet> {
         self.thread.stop();
+        self.shared.drain();
         self.shared.lock().leak.take()
-    }
-}
-
-fn drain(socket: &OwnedFd, shared: &Shared) {
-    let mut frame = vec![0; 65_536];
-    loop {
-        let (length, tag) = match receive(socket, &mut frame) {
-            Ok(received) => received,
-            Err(Errno::EINTR) => continue,
-            Err(_) => return,
-        };
-        let Some(packet) = frame.get(..length).and_then(|frame| Packet::parse(frame, tag)) else {
-            continue;
-        };
-        let mut seen = shared.lock();
-        if !seen.disarmed && seen.leak.is_none() && packet.tells_private_address() {
-            seen.leak = Some(packet.clone());
-        }
-        if seen.packets.len() < KEPT_PACKETS {
-            seen.packets.push(packet);
-        }
-        drop(seen);
-        shared.arrived.notify_all();
     }
 }
 

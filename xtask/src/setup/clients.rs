@@ -4,7 +4,7 @@ use super::apt;
 use super::lack::services;
 use crate::steps;
 use anyhow::Result;
-use nat_tests::client::independent::{Client, NPM, npm_folder};
+use nat_tests::client::independent::{Client, NPM, PYPI, PYTHON, npm_folder, pypi_folder};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -15,13 +15,8 @@ pub(super) fn missing() -> Vec<Client> {
 
 /// Installs what is missing as far as that goes from here, and says what stays away.
 pub(crate) fn ensure() {
-    let mut lacking = missing();
-    if lacking.contains(&Client::Npm) && !steps::on_path("npm").is_empty() {
-        if let Err(error) = install_from_npm() {
-            steps::alert(&format!("{error:#}"));
-        }
-        lacking = missing();
-    }
+    let mut tried = Vec::new();
+    let mut lacking = from_registries(missing(), &mut tried);
     if lacking.iter().any(|client| !client.packages().is_empty())
         && steps::is_root()
         && apt::is_here()
@@ -30,7 +25,8 @@ pub(crate) fn ensure() {
         if let Err(error) = install(&lacking) {
             steps::alert(&format!("{error:#}"));
         }
-        lacking = missing();
+        // apt may have brought what a registry's client needs.
+        lacking = from_registries(missing(), &mut tried);
     }
     for client in &lacking {
         steps::alert(&format!("NOT RUN: tests with {client:?}, which needs {}", client.needs()));
@@ -51,6 +47,32 @@ fn install(clients: &[Client]) -> Result<()> {
         .fold(Ok(()), Result::and)
 }
 
+/// Gets those that come from a registry of a language's, each once, where the registry's own client is
+/// there, and returns what is lacking then.
+fn from_registries(lacking: Vec<Client>, tried: &mut Vec<Client>) -> Vec<Client> {
+    let before = tried.len();
+    for client in &lacking {
+        let installed = match client {
+            Client::Npm if !tried.contains(client) && has_npm() => install_from_npm(),
+            Client::AsyncUpnp if !tried.contains(client) && has_venv() => install_from_pypi(),
+            _ => continue,
+        };
+        tried.push(*client);
+        if let Err(error) = installed {
+            steps::alert(&format!("{error:#}"));
+        }
+    }
+    if tried.len() == before { lacking } else { missing() }
+}
+
+fn has_npm() -> bool {
+    !steps::on_path("npm").is_empty()
+}
+
+fn has_venv() -> bool {
+    steps::ask(Command::new(PYTHON).args(["-c", "import ensurepip, venv"])).is_some()
+}
+
 /// Into the folder of the workspace's own tools. No package runs a script of its own.
 fn install_from_npm() -> Result<()> {
     let folder = npm_folder();
@@ -60,10 +82,22 @@ fn install_from_npm() -> Result<()> {
     steps::run(npm.arg(&folder).args(NPM))
 }
 
+/// Into a virtual environment among the workspace's own tools. No package is built, which would run its
+/// own script.
+fn install_from_pypi() -> Result<()> {
+    let folder = pypi_folder();
+    steps::run(Command::new(PYTHON).args(["-m", "venv"]).arg(&folder))?;
+    let mut pip = Command::new(folder.join("bin/python3"));
+    pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]);
+    steps::run(pip.args(["--only-binary=:all:", PYPI]))
+}
+
 /// Shell commands that get them on Debian.
 pub(super) fn commands(clients: &[Client], root: bool) -> String {
     let packages = clients.iter().flat_map(|client| client.packages());
-    let packages: Vec<_> = packages.map(ToString::to_string).collect();
+    let mut packages: Vec<_> = packages.map(ToString::to_string).collect();
+    packages.sort();
+    packages.dedup();
     let sudo = if root { "" } else { "sudo " };
     let mut text = String::new();
     for service in services(&packages) {
@@ -86,13 +120,22 @@ mod tests {
 
     #[test]
     fn commands_name_packages_and_keep_their_services_from_starting() {
-        let commands = commands(&[Client::Gupnp, Client::Transmission], false);
+        let commands =
+            commands(&[Client::Gupnp, Client::GupnpIgd, Client::Transmission, Client::Npm], false);
         assert_eq!(
             commands,
             "test ! -d /run/systemd/system || sudo systemctl mask transmission-daemon.service  \
              # the lab runs it\n\
-             sudo apt-get install --yes --no-install-recommends gir1.2-gupnp-1.6 python3-gi \
-             transmission-daemon\n"
+             sudo apt-get install --yes --no-install-recommends gir1.2-gupnp-1.6 \
+             gir1.2-gupnpigd-1.0 python3-gi transmission-daemon\n"
         );
+    }
+
+    #[test]
+    fn a_registry_is_asked_once() {
+        let mut tried = vec![Client::Npm, Client::AsyncUpnp];
+        let lacking = vec![Client::Npm, Client::Qbittorrent, Client::AsyncUpnp];
+        assert_eq!(from_registries(lacking.clone(), &mut tried), lacking);
+        assert_eq!(tried.len(), 2);
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Tool {
 }
 
 /// Everything that the lab and the tests run.
-pub(super) const TOOLS: [Tool; 12] = [
+pub(super) const TOOLS: [Tool; 13] = [
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
     tool("ping", "iputils-ping"),
@@ -27,6 +27,7 @@ pub(super) const TOOLS: [Tool; 12] = [
     tool("iperf3", "iperf3"),
     tool("conntrack", "conntrack"),
     tool("turnserver", "coturn"),
+    tool("xmllint", "libxml2-utils"),
 ];
 
 /// What `cargo xtask vm` runs besides; no other verb needs it.

@@ -29,8 +29,10 @@ pub struct Plan {
     pub transport_sum: u32,
     /// Offset of the transport's checksum in the frame, bytes.
     pub checksum_at: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// The first internal endpoint, as a number, host byte order.
+    pub first_endpoint: u32,
+    /// How many endpoints in a row use the same port: 1, or [`CLIENTS`].
+    pub endpoints_a_port: u32,
     /// The first 24 bytes of a frame: Ethernet header, and IP header up to its checksum.
     pub head: [u16; 12],
     /// All of a frame between the ports and its end that is not 0: the words from offset 38 on.

@@ -72,13 +72,18 @@ fn turn(plan: &Plan) -> Option<(u32, u32)> {
 fn write(ctx: &XdpContext) -> Option<u32> {
     let plan = PLAN.get(0)?;
     let (endpoint, remote) = turn(plan)?;
-    let internal = (plan.client + (endpoint & (CLIENTS - 1)), FIRST_PORT + endpoint);
+    let numbered = |number: u32| {
+        let number = plan.first_endpoint + number;
+        let port = if plan.endpoints_a_port == 1 { number } else { number / CLIENTS };
+        (plan.client + (number & (CLIENTS - 1)), FIRST_PORT + port)
+    };
+    let internal = numbered(endpoint);
     let far = (plan.remote + remote, plan.remote_port);
     let (from, to) = match plan.direction {
         INBOUND => (far, (plan.external, internal.1)),
         HAIRPIN => {
             let next = if endpoint + 1 >= plan.endpoints { 0 } else { endpoint + 1 };
-            (internal, (plan.external, FIRST_PORT + next))
+            (internal, (plan.external, numbered(next).1))
         }
         _ => (internal, far),
     };

@@ -1,0 +1,149 @@
+//! New flows: each packet is the first of one.
+//!
+//! Every round has contestants of its own, which know nothing yet. How long a packet takes includes the
+//! generator; a router that drops at its door tells how much that is.
+
+use crate::case::Case;
+use crate::contestant::{Contestant, Kind};
+use crate::report::Stat;
+use anyhow::{Result, ensure};
+use nat_tests::lab::Lab;
+use serde::{Deserialize, Serialize};
+
+/// Ports that the NAT has in the lab: from 1024 on, without the router's own local ports.
+const PORTS: u32 = 64_512 - 28_232;
+
+/// A kind of new flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flows {
+    /// Of endpoints that have no mapping, whose own port is free outside.
+    NewEndpoints,
+    /// Of endpoints that have one, to other remote hosts.
+    NewRemotes,
+    /// Of endpoints that have no mapping, whose own port is taken: few ports are.
+    FewPortsTaken,
+    /// The same when 95 % of the ports are taken, until 99 % are.
+    MostPortsTaken,
+}
+
+impl Flows {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::NewEndpoints, Self::NewRemotes, Self::FewPortsTaken, Self::MostPortsTaken];
+
+    /// As a reader knows it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NewEndpoints => "new endpoints, each keeps its port",
+            Self::NewRemotes => "known endpoints, new remote hosts",
+            Self::FewPortsTaken => "new endpoints whose port is taken",
+            Self::MostPortsTaken => "the same, from 95 % to 99 % of all ports taken",
+        }
+    }
+
+    /// What was sent before, and what is measured.
+    const fn cases(self) -> [Case; 2] {
+        /// Of the ports that the NAT has.
+        const MOST: u32 = PORTS / 100 * 95;
+        const FEW: u32 = PORTS / 100 * 4;
+        let known = Case::flows(1_024, 1);
+        let colliding = Case { ports_collide: true, ..known };
+        match self {
+            Self::NewEndpoints => {
+                [known, Case { first_endpoint: 1_024, endpoints: 24_000, ..known }]
+            }
+            Self::NewRemotes => [known, Case { first_remote: 1, remotes: 24, ..known }],
+            Self::FewPortsTaken => {
+                [colliding, Case { first_endpoint: 1_024, endpoints: FEW, ..colliding }]
+            }
+            Self::MostPortsTaken => [
+                Case { endpoints: MOST, ..colliding },
+                Case { first_endpoint: MOST, endpoints: FEW, ..colliding },
+            ],
+        }
+    }
+}
+
+/// How long a contestant takes for a kind of new flow.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Opening {
+    /// Which flows.
+    pub flows: Flows,
+    /// Who routes: this NAT or nftables.
+    pub kind: Kind,
+    /// Nanoseconds a new flow, without the generator's.
+    pub own: Stat,
+    /// How many times this NAT's that is.
+    pub of_nat: Stat,
+    /// Share of the flows whose packet did not arrive.
+    pub lost: f64,
+}
+
+/// Who takes part: the door tells what the generator costs.
+const KINDS: [Kind; 3] = [Kind::Door, Kind::Nat, Kind::Nftables];
+
+/// Room for all sessions of a contestant.
+const SESSIONS: u32 = 131_072;
+
+pub(super) fn measure(
+    object: &[u8],
+    rounds: u32,
+    progress: &mut impl FnMut(&str),
+) -> Result<Vec<Opening>> {
+    let mut found = Vec::new();
+    for flows in Flows::ALL {
+        progress(flows.name());
+        let turns = (0..rounds)
+            .map(|_| round(flows, object))
+            .collect::<Result<Vec<[(f64, f64); KINDS.len()]>>>()?;
+        found.extend(openings(flows, &turns));
+    }
+    Ok(found)
+}
+
+/// One turn each: nanoseconds and the share that was lost.
+fn round(flows: Flows, object: &[u8]) -> Result<[(f64, f64); KINDS.len()]> {
+    let mut turns = [(0.0, 0.0); KINDS.len()];
+    for (turn, kind) in turns.iter_mut().zip(KINDS) {
+        let lab = Lab::home()?;
+        let mut contestant = Contestant::new(kind, &lab, object, SESSIONS)?;
+        let [before, measured] = flows.cases();
+        // Twice, since the first packet of a flow is lost when nobody has looked for free ports of late.
+        let mut lost = 0;
+        for _ in 0..2 {
+            contestant.prepare(&before)?;
+            lost = contestant.send(&before, before.count())?.1;
+        }
+        ensure!(lost == 0, "{}: {lost} of {} flows were lost", kind.name(), before.count());
+        contestant.prepare(&measured)?;
+        let (nanos, lost) = contestant.send(&measured, measured.count())?;
+        *turn = (nanos, lost as f64 / f64::from(measured.count()));
+        contestant.finish()?;
+    }
+    Ok(turns)
+}
+
+fn openings(flows: Flows, rounds: &[[(f64, f64); KINDS.len()]]) -> Vec<Opening> {
+    let own = |round: &[(f64, f64); KINDS.len()], place: usize| {
+        let of = |place: usize| round.get(place).map_or(f64::NAN, |turn| turn.0);
+        of(place) - of(0)
+    };
+    let places = KINDS.into_iter().enumerate().skip(1);
+    places
+        .map(|(place, kind)| Opening {
+            flows,
+            kind,
+            own: Stat::of(rounds.iter().map(|round| own(round, place)).collect()),
+            of_nat: Stat::of(
+                rounds.iter().map(|round| own(round, place) / own(round, 1)).collect(),
+            ),
+            lost: rounds
+                .iter()
+                .filter_map(|round| round.get(place))
+                .map(|turn| turn.1)
+                .sum::<f64>()
+                / rounds.len() as f64,
+        })
+        .collect()
+}

@@ -1,0 +1,50 @@
+//! The figures of sessions as a table and as JSON.
+
+use super::{Memory, Opening};
+use crate::contestant::Kind;
+use crate::report::spread;
+use serde::{Deserialize, Serialize};
+use std::fmt::Write as _;
+
+/// All figures of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SessionsReport {
+    /// New flows.
+    pub openings: Vec<Opening>,
+    /// Memory.
+    pub memory: Vec<Memory>,
+}
+
+impl SessionsReport {
+    /// As a table for people, in Markdown.
+    pub fn table(&self) -> String {
+        let mut text =
+            "\n| new UDP flows | this NAT, ns each | a second | nftables, ns each | times this NAT | lost |\n\
+             |---|---|---|---|---|---|\n"
+                .to_owned();
+        for ours in self.openings.iter().filter(|opening| opening.kind == Kind::Nat) {
+            let mut others = self.openings.iter().filter(|other| other.flows == ours.flows);
+            let Some(theirs) = others.find(|other| other.kind == Kind::Nftables) else { continue };
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "| {} | {} | {:.0} | {} | {} | {:.2} %, {:.2} % |",
+                ours.flows.name(),
+                spread(&ours.own, 0),
+                1e9 / ours.own.median,
+                spread(&theirs.own, 0),
+                spread(&theirs.of_nat, 1),
+                100.0 * ours.lost,
+                100.0 * theirs.lost,
+            );
+        }
+        text.push_str(
+            "\n| sessions configured | MiB | bytes each, both directions |\n|---|---|---|\n",
+        );
+        for memory in &self.memory {
+            let mib = memory.bytes as f64 / f64::from(1 << 20);
+            let _ = writeln!(text, "| {} | {mib:.0} | {:.0} |", memory.sessions, memory.each());
+        }
+        text
+    }
+}

@@ -376,16 +376,19 @@ impl PortSlot {
 
     /// Whether it looks free at `now`, by plain reads: for who goes through many slots without claiming
     /// any.
+    #[inline(always)]
     pub fn looks_free(&self, now: BootTime) -> bool {
         self.hold() <= now && self.lease() <= now
     }
 
     /// When the lease ends; `BootTime(0)` when there is none.
+    #[inline(always)]
     pub fn lease(&self) -> BootTime {
         BootTime(self.lease.get())
     }
 
     /// Until when sessions hold the slot.
+    #[inline(always)]
     pub fn hold(&self) -> BootTime {
         BootTime(self.hold.get() >> 1)
     }

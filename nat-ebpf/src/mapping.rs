@@ -20,6 +20,9 @@ const PARITY_TRIES: u32 = 16;
 const TRIES: u32 = 32;
 /// Hints at free ports that are tried then.
 const HINT_TRIES: u32 = 16;
+/// So many guesses that fail say that ports are getting scarce: hints are asked for before they are needed.
+/// One in a thousand does so with half of the ports taken, one in three with nine in ten.
+const SCARCE: u32 = 10;
 
 /// Finds or makes the external endpoint of an internal one, for [`peer`] to unpack; or tells the
 /// verdict on the packet, folded.
@@ -124,6 +127,9 @@ impl EndpointRequest {
         let own = self.endpoint.port.get();
         let preserve = settings.preserve_ports == 1;
         for attempt in 0..TRIES + 2 + HINT_TRIES {
+            if attempt == SCARCE + 2 {
+                ask_for_hints(tables, list_index(pool_index, self.protocol));
+            }
             let wish = match attempt {
                 0 if known != UNKNOWN => u32::from(ExternalEndpoint::unpack(known).port.get()),
                 0 => NO_WISH,
@@ -152,10 +158,12 @@ impl EndpointRequest {
         let Some(slot) = tables.slot(slot_index(pool_index, self.protocol, port)) else {
             return false;
         };
-        // A service of the router itself keeps its port.
+        // A service of the router itself keeps its port. That costs much more to ask than whether somebody
+        // has the port, which most have when they are scarce.
         let local = (addr, NetPort::new(port));
         let owner = Owner::new(self.endpoint, Owner::OPENED_INSIDE);
-        !tables.local_socket(self.protocol, local, self.remote)
+        slot.looks_free(self.now)
+            && !tables.local_socket(self.protocol, local, self.remote)
             && slot.claim(self.now, owner, self.hold).is_ok()
     }
 }
@@ -187,19 +195,26 @@ fn candidate(range: &PortRange, wish: u32, random: u32) -> u32 {
     if range.contains(port) { u32::from(port) } else { NO_WISH }
 }
 
-/// The next hint at a free port, or [`NO_WISH`]. Another list is asked for: guessing finds ports while one
-/// in ten is free, so those that are left will soon be taken too.
+/// The next hint at a free port, or [`NO_WISH`].
 ///
 /// Not inlined, for the verifier's sake as [`candidate`].
 #[inline(never)]
 fn hint<T: Tables>(tables: &T, list: u32) -> u32 {
-    let Some(hints) = tables.hints(list) else { return NO_WISH };
-    if hints.ask() {
-        tables.ask_for_hints(list);
-    }
-    match hints.take() {
-        Some(port) => port as u32,
+    match tables.hints(list).and_then(|hints| hints.take()) {
+        Some(port) => u32::from(port),
         None => NO_WISH,
+    }
+}
+
+/// Asks for another list of hints, unless that was asked for already.
+///
+/// Not inlined either.
+#[inline(never)]
+fn ask_for_hints<T: Tables>(tables: &T, list: u32) {
+    if let Some(hints) = tables.hints(list)
+        && hints.ask()
+    {
+        tables.ask_for_hints(list);
     }
 }
 

@@ -21,6 +21,18 @@ enum What {
     /// The control plane beside miniupnpd: adding, reading, listing and removing while the tables grow, memory,
     /// and when the first packet comes through.
     Control(Control),
+    /// Two CPUs with a queue each, beside one.
+    Cores {
+        /// How often each number of CPUs has its turn.
+        #[arg(long, default_value_t = 9)]
+        rounds: u32,
+    },
+    /// TCP connections through the NAT, the kernel's routing and nftables.
+    Tcp {
+        /// How often each contestant has its turn.
+        #[arg(long, default_value_t = 5)]
+        rounds: u32,
+    },
     /// New sessions beside nftables, also when ports are scarce, and the memory that each takes.
     Sessions {
         /// How often each contestant has its turn.
@@ -71,6 +83,8 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.what {
         What::Data(args) => data(workspace, args),
         What::Control(args) => control(workspace, args),
+        What::Cores { rounds } => cores(workspace, *rounds),
+        What::Tcp { rounds } => tcp(workspace, *rounds),
         What::Sessions { rounds } => sessions(workspace, *rounds),
     }
 }
@@ -118,6 +132,29 @@ fn control(workspace: &Workspace, args: &Control) -> Result<()> {
     if args.save {
         write(&report, draw, &workspace.root().join("docs/performance-control"))?;
     }
+    Ok(())
+}
+
+fn cores(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let object = build::bench(workspace, &toolchain)?;
+    let report = nat_bench::cores(&object, rounds)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/cores.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
+    Ok(())
+}
+
+fn tcp(workspace: &Workspace, rounds: u32) -> Result<()> {
+    let toolchain = setup::ensure(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let report = nat_bench::tcp(rounds, steps::say)?;
+    println!("{}", report.table());
+    let file = workspace.root().join("target/bench/tcp.json");
+    write_json(&report, &file)?;
+    steps::say(&format!("Wrote {}", file.display()));
     Ok(())
 }
 

@@ -4,14 +4,18 @@ use super::ring::Ring;
 use super::{Shared, now};
 use anyhow::Result;
 use nat_common::Protocol;
-use nat_common::hints::{PortHints, list_index};
+use nat_common::hints::{HINTS, PortHints, list_index};
 use nat_common::ports::slot_index;
 use nat_common::settings::Settings;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Shortest time between two answers to the packet path: when nothing is free it asks again and again.
+/// Shortest time between two answers to the packet path while there are more free ports than a list holds:
+/// new flows may come by the ten thousands, and a look at all ports takes a fraction of a millisecond.
+const SHORT_PAUSE: Duration = Duration::from_millis(2);
+
+/// The same when nearly nothing is free: it asks again and again.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The lists that the packet path asks for; waits for one.
@@ -30,17 +34,23 @@ async fn asked(requests: &mut Ring) -> std::io::Result<BTreeSet<u32>> {
 /// Answers requests for ever.
 pub(super) async fn answer(shared: Arc<Shared>, mut requests: Ring) {
     loop {
-        let answered = match asked(&mut requests).await {
-            Ok(lists) => lists.into_iter().try_for_each(|list| fill(&shared, list)),
+        let lists = match asked(&mut requests).await {
+            Ok(lists) => lists,
             Err(error) => {
                 tracing::error!(%error, "the packet path's requests for ports cannot be read");
                 return;
             }
         };
-        if let Err(error) = answered {
-            tracing::warn!(error = format!("{error:#}"), "cannot look for free ports");
-        }
-        tokio::time::sleep(PAUSE).await;
+        let fewest = lists.into_iter().map(|list| fill(&shared, list)).collect::<Result<Vec<_>>>();
+        let pause = match fewest.map(|free| free.into_iter().min()) {
+            Ok(Some(fewest)) if fewest > HINTS as u32 => SHORT_PAUSE,
+            Ok(_) => PAUSE,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot look for free ports");
+                PAUSE
+            }
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -60,9 +70,10 @@ pub(super) fn refresh(shared: &Shared, settings: &Settings, held: &[u32]) -> Res
     Ok(())
 }
 
-fn fill(shared: &Shared, list: u32) -> Result<()> {
+/// Makes a list anew; tells how many ports are free.
+fn fill(shared: &Shared, list: u32) -> Result<u32> {
     let settings = shared.maps.settings()?;
-    let Some(hints) = shared.maps.hints.slot(list) else { return Ok(()) };
+    let Some(hints) = shared.maps.hints.slot(list) else { return Ok(0) };
     let (protocol, now) = (protocol_of(list), now());
     let first = slot_index(list / Protocol::COUNT, protocol, 0);
     let slots = shared.maps.ports.slots().get(first as usize..).unwrap_or_default();
@@ -74,7 +85,7 @@ fn fill(shared: &Shared, list: u32) -> Result<()> {
         free,
         "free ports"
     );
-    Ok(())
+    Ok(free)
 }
 
 fn protocol_of(list: u32) -> Protocol {

@@ -103,25 +103,11 @@ impl<'lab> Contestant<'lab> {
             Kind::Door => programs = attach(PROGRAM_SINK, sides)?,
             Kind::Ceiling => programs = attach(PROGRAM_CEILING, sides)?,
             Kind::CeilingFib => programs = attach(PROGRAM_CEILING_FIB, sides)?,
-            Kind::Nat => {
-                let config = lab.directory().join("config.toml");
-                let text = format!(
-                    "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
-                     max-ports-per-client = 0\n"
-                );
-                fs::write(&config, text)?;
-                let config = config.to_string_lossy();
-                let builder = Daemon::builder(lab).argument("--config").argument(&config);
-                daemon = Some(builder.start()?);
-            }
+            Kind::Nat => daemon = Some(nat(lab, sessions)?),
             Kind::Routing => kernel(lab)?,
             Kind::Nftables => {
                 kernel(lab)?;
-                lab.router.run("nft", &["add", "table", "ip", "bench"])?;
-                let hook = "{ type nat hook postrouting priority 100 ; }";
-                lab.router.run("nft", &["add", "chain", "ip", "bench", "out", hook])?;
-                let rule = ["add", "rule", "ip", "bench", "out", "oifname", "wan0", "masquerade"];
-                lab.router.run("nft", &rule)?;
+                masquerade(lab)?;
             }
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
@@ -169,6 +155,23 @@ impl<'lab> Contestant<'lab> {
         Ok((time.as_nanos() as f64 / f64::from(frames), lost))
     }
 
+    /// Sends so many frames on each of `cpus` CPUs at once, outbound: nanoseconds until all were dealt with, for
+    /// each of one CPU's.
+    pub(crate) fn send_on(&self, cpus: usize, frames: u32) -> Result<f64> {
+        let times = std::thread::scope(|scope| {
+            let senders: Vec<_> = (0..cpus)
+                .map(|place| scope.spawn(move || self.lan.send_on(place, frames)))
+                .collect();
+            let times = senders.into_iter().map(|sender| match sender.join() {
+                Ok(time) => time,
+                Err(_) => bail!("a sending thread panicked"),
+            });
+            times.collect::<Result<Vec<_>>>()
+        })?;
+        let longest = times.into_iter().max().context("no CPU takes part")?;
+        Ok(longest.as_nanos() as f64 / f64::from(frames))
+    }
+
     /// What the kernel says of the router's program while so many frames are sent: nanoseconds for each run.
     /// `None` when the kernel itself routes. Reading the clock twice a run is in it.
     pub(crate) fn program_nanos(&self, case: &Case, frames: u32) -> Result<Option<f64>> {
@@ -195,6 +198,26 @@ impl<'lab> Contestant<'lab> {
         let (new_time, new_runs) = used()?;
         Ok(Some((new_time - time) as f64 / (new_runs - runs).max(1) as f64))
     }
+}
+
+/// This NAT on the router of a lab.
+pub(crate) fn nat(lab: &Lab, sessions: u32) -> Result<Daemon<'_>> {
+    let config = lab.directory().join("config.toml");
+    let text = format!(
+        "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
+         max-ports-per-client = 0\n"
+    );
+    fs::write(&config, text)?;
+    Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()).start()
+}
+
+/// The kernel's NAT on it.
+pub(crate) fn masquerade(lab: &Lab) -> Result<()> {
+    lab.router.run("nft", &["add", "table", "ip", "bench"])?;
+    let hook = "{ type nat hook postrouting priority 100 ; }";
+    lab.router.run("nft", &["add", "chain", "ip", "bench", "out", hook])?;
+    let rule = ["add", "rule", "ip", "bench", "out", "oifname", "wan0", "masquerade"];
+    lab.router.run("nft", &rule).map(drop)
 }
 
 /// The kernel itself: its interfaces take frames only with NAPI, which they have without an XDP program only

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// Frames that are sent before the receiving side has its turn: the ring of a veth holds 256.
 const BATCH: u32 = 64;
 
-/// The CPU that does all the work.
+/// The first CPU that takes part: not the one that does everything else.
 const CPU: usize = 1;
 
 /// A [`Plan`] as a value of a map.
@@ -55,19 +55,28 @@ impl<'lab> End<'lab> {
         Array::<_, PlanWords>::try_from(map)?.set(0, plan, 0)?;
         let map = self.ebpf.map_mut(TURN).context(TURN)?;
         let mut turn = PerCpuArray::<_, u64>::try_from(map)?;
-        let beginning = PerCpuValues::try_from(vec![0; aya::util::nr_cpus().map_err(|(_, e)| e)?])?;
-        turn.set(0, beginning, 0)?;
+        // Each CPU begins elsewhere among the endpoints, so that at one time they have different flows.
+        let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+        let distance = case.endpoints as usize / cpus;
+        let first = |cpu: usize| ((cpu + cpus - own_cpu(0)) % cpus * distance) as u64;
+        let beginning: Vec<u64> = (0..cpus).map(|cpu| first(cpu) << 32).collect();
+        turn.set(0, PerCpuValues::try_from(beginning)?, 0)?;
         self.frame = vec![0; case.frame as usize];
         Ok(())
     }
 
     /// Sends so many frames; tells how long it took until all were dealt with.
     pub(crate) fn send(&self, frames: u32) -> Result<Duration> {
+        self.send_on(0, frames)
+    }
+
+    /// The same on another CPU: `place` counts those that take part.
+    pub(crate) fn send_on(&self, place: usize, frames: u32) -> Result<Duration> {
         let program = self.ebpf.program(PROGRAM_GENERATE).context(PROGRAM_GENERATE)?;
         let program: &Xdp = program.try_into()?;
         self.namespace.enter(|| -> Result<Duration> {
             let mut cpus = CpuSet::new();
-            cpus.set(CPU.min(cpus_of_machine()? - 1))?;
+            cpus.set(own_cpu(place))?;
             sched_setaffinity(Pid::from_raw(0), &cpus)?;
             let begun = Instant::now();
             program.test_run(TestRunOptions {
@@ -87,8 +96,10 @@ impl<'lab> End<'lab> {
     }
 }
 
-fn cpus_of_machine() -> Result<usize> {
-    Ok(std::thread::available_parallelism()?.get())
+/// The CPU that does the work of the generator at `place`.
+fn own_cpu(place: usize) -> usize {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (CPU + place) % cpus
 }
 
 /// Index and MAC address of an interface.

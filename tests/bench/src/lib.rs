@@ -10,11 +10,13 @@ mod case;
 mod chart;
 mod contestant;
 mod control;
+mod cores;
 mod generator;
 mod plan;
 mod report;
 mod run;
 mod sessions;
+mod tcp;
 
 pub use case::{Case, Direction};
 pub use chart::curve;
@@ -22,6 +24,8 @@ pub use contestant::Kind;
 pub use control::{
     Contender, ControlFigure, ControlOptions, ControlReport, Goal, Measure, adds, control,
 };
+pub use cores::{CoresReport, cores};
 pub use report::{Figure, Report, Stat};
 pub use run::{Options, data};
 pub use sessions::{SessionsReport, sessions};
+pub use tcp::{TcpReport, tcp};

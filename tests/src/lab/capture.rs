@@ -91,12 +91,21 @@ impl Capture {
     /// # Errors
     /// When no packet socket can be had.
     pub fn start(namespace: &Namespace) -> Result<Self> {
+        Self::of(namespace, Some(SockProtocol::EthAll))
+    }
+
+    /// Watches nothing, and costs nothing: a packet socket without a protocol gets no packets.
+    pub(super) fn blind(namespace: &Namespace) -> Result<Self> {
+        Self::of(namespace, None)
+    }
+
+    fn of(namespace: &Namespace, protocol: Option<SockProtocol>) -> Result<Self> {
         let socket: OwnedFd = namespace.enter(|| {
             let packets = socket(
                 AddressFamily::Packet,
                 SockType::Raw,
                 SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC,
-                SockProtocol::EthAll,
+                protocol,
             )?;
             setsockopt(&packets, sockopt::RcvBufForce, &RECEIVE_BUFFER)?;
             setsockopt(&packets, AuxData, &true)?;

@@ -75,6 +75,7 @@ pub struct Lab {
 pub struct LabBuilder {
     second_lan: bool,
     far_mtu: Option<u16>,
+    unwatched: bool,
 }
 
 impl LabBuilder {
@@ -90,6 +91,13 @@ impl LabBuilder {
     #[must_use]
     pub fn far_host(mut self, mtu: u16) -> Self {
         self.far_mtu = Some(mtu);
+        self
+    }
+
+    /// Without looking at the packets of the WAN, where that would cost what is measured.
+    #[must_use]
+    pub fn unwatched(mut self) -> Self {
+        self.unwatched = true;
         self
     }
 
@@ -129,7 +137,7 @@ impl LabBuilder {
         } else {
             None
         };
-        let watcher = Capture::start(&wan)?;
+        let watcher = if self.unwatched { Capture::blind(&wan)? } else { Capture::start(&wan)? };
         let directory = tempfile::Builder::new().prefix(&format!("{prefix}-")).tempdir()?;
         Ok(Lab { watcher, lan, router, wan, second_lan, far, directory })
     }

@@ -61,30 +61,33 @@ pub(crate) fn open(gateway: &Gateway<'_>, port: u16) -> Result<Option<Opening>> 
     let stop = AtomicBool::new(false);
     let times = std::thread::scope(|scope| {
         let sender = scope.spawn(|| lab.wan.enter(|| flood(port, &stop)));
-        let exchanged = lab.lan.enter(|| -> Result<(f64, f64, f64, Vec<u8>)> {
+        let exchanged = lab.lan.enter(|| -> Result<_> {
             let begun = now();
             let mut stream = connect(gateway.service.server)?;
             setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
             stream.write_all(&request)?;
-            let (mut bytes, mut answered) = (Vec::new(), None);
-            while let (1.., Some(time)) = receive(&stream, &mut bytes)? {
-                answered.get_or_insert(time);
+            let mut bytes = Vec::new();
+            let (mut length, answered) = receive(&stream, &mut bytes)?;
+            while length > 0 {
+                length = receive(&stream, &mut bytes)?.0;
             }
             let (answer, _) = parse(&bytes, true)?.context("no answer")?;
             accepted(&answer)?;
             let mut first = Vec::new();
             let (_, came) = receive(&socket, &mut first).context("no packet came")?;
-            Ok((begun, answered.context("no time")?, came.context("no time")?, first))
+            Ok((begun, answered, came, first))
         });
         stop.store(true, Ordering::Relaxed);
         let Ok(sent) = sender.join() else { bail!("the sender panicked") };
         let sent = sent??;
         let (begun, answered, came, first) = exchanged??;
         let first = f64::from_le_bytes(first.as_slice().try_into().context("another packet")?);
+        // The kernel takes a while to note times, after it was asked for the first.
+        let (Some(answered), Some(came)) = (answered, came) else { return Ok(None) };
         let before = sent.iter().copied().filter(|sent| *sent < first);
-        Ok(Times { begun, answered, came, lost: before.fold(0.0, f64::max) })
+        anyhow::Ok(Some(Times { begun, answered, came, lost: before.fold(0.0, f64::max) }))
     })?;
-    Ok(times.opening())
+    Ok(times.and_then(|times| times.opening()))
 }
 
 /// Sends until it is told to stop; tells when.

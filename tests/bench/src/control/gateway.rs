@@ -41,7 +41,7 @@ impl Kind {
 }
 
 /// How long a daemon may take to serve.
-const START_TIME: Duration = Duration::from_secs(10);
+const START_TIME: Duration = Duration::from_secs(30);
 
 /// Requests and mappings are not limited, and everything is kept on disk, as it would be.
 const OURS: &str = "[policy]\nrequests-per-second = 0\nmax-mappings = 65535\n\
@@ -99,7 +99,15 @@ impl<'lab> Gateway<'lab> {
                 return Ok(Self { kind, lab, service, process: Running::Nothing(server) });
             }
         };
-        let found = Description::discover(&lab.lan)?;
+        // miniupnpd tells nobody when it has begun to listen.
+        let mut found = Description::discover(&lab.lan);
+        wait_until("the gateway's answer to M-SEARCH", START_TIME, || {
+            if found.is_err() {
+                found = Description::discover(&lab.lan);
+            }
+            Ok(found.is_ok())
+        })?;
+        let found = found?;
         let service =
             Service { server: found.server, path: found.control, kind: found.service_type };
         Ok(Self { kind, lab, service, process })

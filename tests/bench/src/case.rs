@@ -26,7 +26,15 @@ pub struct Case {
     /// its own.
     #[serde(default)]
     pub ports_collide: bool,
+    /// What comes in uses port forwards, and not the mappings of what has gone out.
+    #[serde(default)]
+    pub forwarded: bool,
 }
+
+/// The first of the endpoints that have port forwards, as a number.
+pub const FIRST_FORWARDED: u32 = 62_000;
+/// How many endpoints have them.
+pub const FORWARDED: u32 = 1_024;
 
 /// Which way packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +63,17 @@ impl Case {
             first_endpoint: 0,
             first_remote: 0,
             ports_collide: false,
+            forwarded: false,
+        }
+    }
+
+    /// From the WAN to port forwards, UDP in the shortest frames.
+    pub const fn to_forwards() -> Self {
+        Self {
+            direction: Direction::Inbound,
+            first_endpoint: FIRST_FORWARDED,
+            forwarded: true,
+            ..Self::flows(FORWARDED, 1)
         }
     }
 
@@ -72,6 +91,8 @@ impl Display for Case {
             Direction::Hairpin => "hairpin",
         };
         let protocol = if self.tcp { "TCP" } else { "UDP" };
-        write!(f, "{direction}, {protocol}, {} bytes, {} flows", self.frame, self.count())
+        let forwards = if self.forwarded { " to port forwards" } else { "" };
+        let flows = self.count();
+        write!(f, "{direction}{forwards}, {protocol}, {} bytes, {flows} flows", self.frame)
     }
 }

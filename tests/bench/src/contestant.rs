@@ -1,6 +1,6 @@
 //! Who takes part.
 
-use crate::case::{Case, Direction};
+use crate::case::{Case, Direction, FIRST_FORWARDED, FORWARDED};
 use crate::generator::{End, interface};
 use crate::plan::FIRST_CLIENT;
 use anyhow::{Context as _, Result, bail};
@@ -9,7 +9,9 @@ use aya::programs::{Xdp, loaded_programs, xdp::XdpMode};
 use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
 use clap::ValueEnum;
-use nat_bench_programs::{CLIENTS, HOP, Hop, PROGRAM_CEILING, PROGRAM_CEILING_FIB, PROGRAM_SINK};
+use nat_bench_programs::{
+    CLIENTS, FIRST_PORT, HOP, Hop, PROGRAM_CEILING, PROGRAM_CEILING_FIB, PROGRAM_SINK,
+};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{Lab, WAN_HOST, command};
 use serde::{Deserialize, Serialize};
@@ -108,6 +110,7 @@ impl<'lab> Contestant<'lab> {
             Kind::Nftables => {
                 kernel(lab)?;
                 masquerade(lab)?;
+                redirect(lab)?;
             }
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
@@ -121,11 +124,13 @@ impl<'lab> Contestant<'lab> {
 
     /// Opens the sessions of a case.
     pub(crate) fn warm_up(&mut self, case: &Case) -> Result<()> {
-        let outbound = Case { direction: Direction::Outbound, ..*case };
-        for case in [&outbound, case] {
-            self.prepare(case)?;
-            self.send(case, 2 * case.count().max(1_024))?;
+        if case.direction != Direction::Outbound && !case.forwarded {
+            let outbound = Case { direction: Direction::Outbound, ..*case };
+            self.prepare(&outbound)?;
+            self.send(&outbound, 2 * case.count().max(1_024))?;
         }
+        self.prepare(case)?;
+        self.send(case, 2 * case.count().max(1_024))?;
         self.prepare(case)
     }
 
@@ -203,12 +208,40 @@ impl<'lab> Contestant<'lab> {
 /// This NAT on the router of a lab.
 pub(crate) fn nat(lab: &Lab, sessions: u32) -> Result<Daemon<'_>> {
     let config = lab.directory().join("config.toml");
-    let text = format!(
+    let mut text = format!(
         "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
          max-ports-per-client = 0\n"
     );
+    for (client, port) in forwards() {
+        writeln!(
+            text,
+            "[[mapping]]\nprotocol = \"udp\"\nexternal-port = {port}\nclient = \"{client}\""
+        )?;
+    }
     fs::write(&config, text)?;
     Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()).start()
+}
+
+/// Internal clients and ports that have port forwards.
+fn forwards() -> impl Iterator<Item = (Ipv4Addr, u32)> {
+    (FIRST_FORWARDED..FIRST_FORWARDED + FORWARDED).map(|number| {
+        let client = u32::from(FIRST_CLIENT) + number % CLIENTS;
+        (client.into(), FIRST_PORT + number)
+    })
+}
+
+/// The same port forwards in nftables: one lookup in a map.
+fn redirect(lab: &Lab) -> Result<()> {
+    let hook = "{ type nat hook prerouting priority -100 ; }";
+    lab.router.run("nft", &["add", "chain", "ip", "bench", "in", hook])?;
+    let places: Vec<_> = forwards().map(|(client, port)| format!("{port} : {client}")).collect();
+    let rule = format!(
+        "add rule ip bench in iifname \"wan0\" dnat to udp dport map {{ {} }}",
+        places.join(", ")
+    );
+    let file = lab.directory().join("forwards");
+    fs::write(&file, rule)?;
+    lab.router.run("nft", &["-f", &file.to_string_lossy()]).map(drop)
 }
 
 /// The kernel's NAT on it.

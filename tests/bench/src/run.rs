@@ -34,6 +34,7 @@ fn cases(quick: bool) -> Vec<Case> {
     }
     cases.extend([
         Case { direction: Direction::Inbound, ..few },
+        Case::to_forwards(),
         Case { direction: Direction::Hairpin, ..few },
         Case { tcp: true, ..few },
         Case { frame: 512, ..few },

@@ -39,11 +39,14 @@ impl SessionsReport {
             );
         }
         text.push_str(
-            "\n| sessions configured | MiB | bytes each, both directions |\n|---|---|---|\n",
+            "\n| sessions configured | MiB | bytes each, both directions | MiB of internal endpoints |\n\
+             |---|---|---|---|\n",
         );
         for memory in &self.memory {
-            let mib = memory.bytes as f64 / f64::from(1 << 20);
-            let _ = writeln!(text, "| {} | {mib:.0} | {:.0} |", memory.sessions, memory.each());
+            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            let Memory { sessions, bytes, endpoints } = *memory;
+            let (each, bytes, endpoints) = (memory.each(), mib(bytes), mib(endpoints));
+            let _ = writeln!(text, "| {sessions} | {bytes:.0} | {each:.0} | {endpoints:.0} |");
         }
         text
     }

@@ -47,8 +47,9 @@ pub(crate) static REMOTES: HashMap<RemoteKey, u64> = HashMap::with_max_entries(6
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> =
     LruHashMap::with_max_entries(32_768, 0);
 
+/// For a hundred long fragments at once; the daemon has them in its memory, twice.
 #[map]
-pub(crate) static FRAGMENT_NOTES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub(crate) static FRAGMENT_NOTES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 #[map]
 pub(crate) static FRAGMENT_BUDGET: Array<Word64> = Array::with_max_entries(BUDGET_PLACES, 0);

@@ -12,7 +12,9 @@
 pub mod config;
 pub mod gena;
 pub mod packet;
+mod path;
 pub mod pcp;
+pub mod pcp_server;
 mod reader;
 pub mod soap;
 pub mod ssdp;
@@ -30,11 +32,12 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     Target { name: "config", run: config::run },
     Target { name: "gena", run: gena::run },
     Target { name: "packet", run: packet::run },
     Target { name: "pcp", run: pcp::run },
+    Target { name: "pcp_server", run: pcp_server::run },
     Target { name: "soap", run: soap::run },
     Target { name: "ssdp", run: ssdp::run },
 ];

@@ -9,13 +9,13 @@
 //! <s:Envelope …
 //! ```
 
+use crate::path::MemoryPath;
 use igd_control::igd::{ControlRequest, Gateway, GatewayConfig, Policy, ServiceKind};
-use igd_control::mapping::{Limits, PacketPath, PathError, PortForward};
+use igd_control::mapping::{Limits, PortForward};
 use igd_control::wire::soap::{MAX_BODY, SoapRequest};
 use nat_common::{BootTime, Protocol};
 use quick_xml::Reader;
 use quick_xml::events::Event;
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use uuid::Uuid;
 
@@ -29,39 +29,6 @@ const CLIENTS: [Ipv4Addr; 3] = [
 const LONGEST_LEASE: u32 = 604_800;
 /// Seconds that pass, by the digit.
 const PAUSES: [u64; 4] = [0, 1, 3_600, 604_800];
-/// The router's own port.
-const OWN_PORT: u16 = 1900;
-
-/// A packet path in memory. It holds what the table has stated to it, no more and no less.
-#[derive(Debug, Default)]
-struct MemoryPath(BTreeMap<(u8, u16), PortForward>);
-
-impl PacketPath for MemoryPath {
-    fn external_address(&self) -> Option<Ipv4Addr> {
-        Some(Ipv4Addr::new(11, 22, 33, 1))
-    }
-
-    fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError> {
-        assert!(forward.deadline() > now, "opened after its end: {forward:?}");
-        if forward.external_port == OWN_PORT {
-            return Err(PathError::HeldByRouter);
-        }
-        if let Some(held) = self.0.get(&key(forward)) {
-            assert_eq!(held.internal, forward.internal, "one port, two endpoints");
-        }
-        self.0.insert(key(forward), forward.clone());
-        Ok(())
-    }
-
-    fn close(&mut self, _now: BootTime, forward: &PortForward) {
-        assert!(self.0.remove(&key(forward)).is_some(), "closed what is not open: {forward:?}");
-    }
-}
-
-fn key(forward: &PortForward) -> (u8, u16) {
-    (forward.protocol as u8, forward.external_port)
-}
-
 /// Takes messages, and compares what the table lists with what the packet path holds after each.
 pub fn run(input: &[u8]) {
     for policy in [Policy::OwnClient, Policy::Open] {

@@ -17,6 +17,7 @@ pub mod http;
 pub mod igd;
 pub mod lan;
 pub mod mapping;
+pub mod memory;
 pub mod metrics;
 pub mod pcp;
 pub mod policy;

@@ -18,6 +18,9 @@ use nat_common::{Counter, NetAddr, NetPort};
 const PARITY_TRIES: u32 = 16;
 /// All random ports that are tried.
 const TRIES: u32 = 32;
+/// Ports in a row that are tried then, from a random one on: they lie together in memory, so that many cost
+/// little. With 95 % of the ports taken, one flow in sixty finds none of all these free.
+const NEXT_TRIES: u32 = 48;
 /// Hints at free ports that are tried then.
 const HINT_TRIES: u32 = 16;
 /// So many guesses that fail say that ports are getting scarce: hints are asked for before they are needed.
@@ -115,8 +118,8 @@ impl EndpointRequest {
         }
     }
 
-    /// Claims a port: the one the endpoint had, its own, a random one of the same parity, any, one that
-    /// user space has found free.
+    /// Claims a port: the one the endpoint had, its own, a random one of the same parity, any, one of a
+    /// row, one that user space has found free.
     #[inline(always)]
     fn claim<T: Tables>(&self, tables: &T, settings: &Settings, known: u64) -> Step<u64> {
         let range = settings.range(self.protocol);
@@ -126,7 +129,9 @@ impl EndpointRequest {
         let addr = tables.pool_address(pool_index).ok_or(Verdict::drop(Counter::DropInternal))?;
         let own = self.endpoint.port.get();
         let preserve = settings.preserve_ports == 1;
-        for attempt in 0..TRIES + 2 + HINT_TRIES {
+        // Where the row of ports begins that are tried one after the other.
+        let row = range.pick(tables.random());
+        for attempt in 0..TRIES + NEXT_TRIES + 2 + HINT_TRIES {
             if attempt == SCARCE + 2 {
                 ask_for_hints(tables, list_index(pool_index, self.protocol));
             }
@@ -136,6 +141,9 @@ impl EndpointRequest {
                 1 if preserve => u32::from(own),
                 _ if attempt < PARITY_TRIES + 2 => WITH_PARITY | u32::from(own & 1),
                 _ if attempt < TRIES + 2 => ANY_PORT,
+                _ if attempt < TRIES + NEXT_TRIES + 2 => {
+                    u32::from(row.wrapping_add(attempt as u16))
+                }
                 _ => hint(tables, list_index(pool_index, self.protocol)),
             };
             let port = candidate(range, wish, tables.random());

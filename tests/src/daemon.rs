@@ -271,6 +271,11 @@ impl<'lab> Daemon<'lab> {
         counters.get(name).and_then(Value::as_u64).with_context(|| format!("no counter {name}"))
     }
 
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::pid)
+    }
+
     /// The log so far.
     pub fn log(&self) -> String {
         self.process.as_ref().map(Process::printed).unwrap_or_default()

@@ -5,6 +5,7 @@
 //! Every guard of [`lab`] takes back what it made when it is dropped, also when a test panics.
 
 pub mod client;
+pub mod crowd;
 pub mod daemon;
 pub mod demo;
 pub mod lab;

@@ -3,9 +3,9 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
-use nat_bench::{Kind, Options, Report};
+use nat_bench::{ControlOptions, Kind, Options};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -18,6 +18,9 @@ pub(crate) struct Args {
 enum What {
     /// The packet path beside the XDP ceiling, the kernel's routing and nftables, on one core.
     Data(Data),
+    /// The control plane beside miniupnpd: adding, reading, listing and removing while the tables grow, memory,
+    /// and when the first packet comes through.
+    Control(Control),
     /// Two CPUs with a queue each, beside one.
     Cores {
         /// How often each number of CPUs has its turn.
@@ -61,11 +64,25 @@ struct Data {
     save: bool,
 }
 
+#[derive(clap::Args)]
+struct Control {
+    /// How often each contestant has its turn.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// Gives miniupnpd a minute and 1,000 mappings, and not an hour and 10,000.
+    #[arg(long)]
+    quick: bool,
+    /// Writes the figures to docs/performance-control.json, and draws docs/performance-control.svg.
+    #[arg(long)]
+    save: bool,
+}
+
 /// Measures, and prints what it has found.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     steps::need_root("bench", "The benchmark makes network namespaces and loads BPF")?;
     match &args.what {
         What::Data(args) => data(workspace, args),
+        What::Control(args) => control(workspace, args),
         What::Cores { rounds } => cores(workspace, *rounds),
         What::Tcp { rounds } => tcp(workspace, *rounds),
         What::Sessions { rounds } => sessions(workspace, *rounds),
@@ -86,18 +103,34 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     let report = nat_bench::data(&options, steps::say)?;
     println!("{}", report.table());
     let folder = workspace.root().join("target/bench");
-    write(&report, &folder.join("data.json"), &folder.join("data.svg"))?;
-    let (json, svg) = baseline(workspace);
+    let draw = |file: &Path| nat_bench::curve(&report, file);
+    write(&report, draw, &folder.join("data"))?;
+    let baseline = workspace.root().join("docs/performance");
     if args.save {
-        write(&report, &json, &svg)?;
+        write(&report, draw, &baseline)?;
     }
     if args.check {
+        let json = baseline.with_extension("json");
         let before = fs::read(&json).with_context(|| format!("cannot read {}", json.display()))?;
         let worse = report.worse_than(&serde_json::from_slice(&before)?);
         if !worse.is_empty() {
             bail!("worse than {}:\n{}", json.display(), worse.join("\n"));
         }
         steps::say("Nothing got worse by more than the spread");
+    }
+    Ok(())
+}
+
+fn control(workspace: &Workspace, args: &Control) -> Result<()> {
+    let toolchain = setup::ensure_contenders(workspace)?;
+    build::release(workspace, &toolchain)?;
+    let options = ControlOptions { rounds: args.rounds, quick: args.quick };
+    let report = nat_bench::control(&options, steps::say)?;
+    println!("{}", report.table());
+    let draw = |file: &Path| nat_bench::adds(&report, file);
+    write(&report, draw, &workspace.root().join("target/bench/control"))?;
+    if args.save {
+        write(&report, draw, &workspace.root().join("docs/performance-control"))?;
     }
     Ok(())
 }
@@ -137,14 +170,15 @@ fn sessions(workspace: &Workspace, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-fn baseline(workspace: &Workspace) -> (PathBuf, PathBuf) {
-    let docs = workspace.root().join("docs");
-    (docs.join("performance.json"), docs.join("performance.svg"))
-}
-
-fn write(report: &Report, json: &Path, svg: &Path) -> Result<()> {
-    write_json(report, json)?;
-    nat_bench::curve(report, svg)?;
+/// Writes a report to `name` with `.json`, and has it drawn to the same with `.svg`.
+fn write(
+    report: &impl serde::Serialize,
+    draw: impl Fn(&Path) -> Result<()>,
+    name: &Path,
+) -> Result<()> {
+    let (json, svg) = (name.with_extension("json"), name.with_extension("svg"));
+    write_json(report, &json)?;
+    draw(&svg)?;
     steps::say(&format!("Wrote {} and {}", json.display(), svg.display()));
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask build`: the XDP program, then the daemon that embeds it.
 
+use crate::slim::without_dwarf;
 use crate::steps;
 use crate::toolchain::{BENCH, NAT, Object, TARGET, Toolchain};
 use crate::workspace::Workspace;
@@ -39,8 +40,9 @@ pub(crate) fn bench(workspace: &Workspace, toolchain: &Toolchain) -> Result<Path
 fn xdp(workspace: &Workspace, toolchain: &Toolchain) -> Result<()> {
     let built = object(workspace, toolchain, NAT)?;
     let object = workspace.xdp_object();
-    copy_if_changed(&built, &object)
-        .with_context(|| format!("cannot copy {} to {}", built.display(), object.display()))
+    let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    write_if_changed(&without_dwarf(&bytes)?, &object)
+        .with_context(|| format!("cannot write {}", object.display()))
 }
 
 fn object(workspace: &Workspace, toolchain: &Toolchain, object: Object) -> Result<PathBuf> {
@@ -60,8 +62,7 @@ fn daemon(workspace: &Workspace, profile: &str) -> Result<PathBuf> {
 }
 
 /// Leaves an equal file alone, so that nothing which embeds it is built again.
-fn copy_if_changed(from: &Path, to: &Path) -> std::io::Result<()> {
-    let bytes = fs::read(from)?;
+fn write_if_changed(bytes: &[u8], to: &Path) -> std::io::Result<()> {
     if fs::read(to).is_ok_and(|old| old == bytes) {
         return Ok(());
     }
@@ -80,19 +81,16 @@ mod tests {
 
     #[test]
     fn an_unchanged_object_keeps_its_time() {
-        let folder = std::env::temp_dir().join(format!("xtask-copy-{}", std::process::id()));
-        let (from, to) = (folder.join("built"), folder.join("xdp/nat-xdp.o"));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(&from, "one").unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        let folder = std::env::temp_dir().join(format!("xtask-write-{}", std::process::id()));
+        let to = folder.join("xdp/nat-xdp.o");
+        write_if_changed(b"one", &to).unwrap();
         let old = std::time::UNIX_EPOCH;
         fs::File::options().append(true).open(&to).unwrap().set_modified(old).unwrap();
 
-        copy_if_changed(&from, &to).unwrap();
+        write_if_changed(b"one", &to).unwrap();
         assert_eq!(to.metadata().unwrap().modified().unwrap(), old);
 
-        fs::write(&from, "two").unwrap();
-        copy_if_changed(&from, &to).unwrap();
+        write_if_changed(b"two", &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"two");
         fs::remove_dir_all(&folder).unwrap();
     }

@@ -12,6 +12,7 @@ mod demo;
 mod fuzz;
 mod lint;
 mod setup;
+mod slim;
 mod steps;
 mod test;
 mod toolchain;

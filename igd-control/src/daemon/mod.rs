@@ -22,6 +22,7 @@ use crate::{
     datapath::{self, DataPath, DataPathConfig},
     http,
     igd::{Gateway, GatewayConfig},
+    memory,
     metrics::MetricsSocket,
     policy::RequestRate,
     probe,
@@ -55,6 +56,7 @@ const STOPPING_TIME: Duration = Duration::from_secs(1);
 /// # Errors
 /// It cannot start, or a part of it failed.
 pub fn run(config: Config, source: ConfigSource) -> anyhow::Result<()> {
+    memory::share_one_heap();
     logging::init(&config.daemon.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(until_signal(config, source));
@@ -223,6 +225,7 @@ fn start(
         interfaces.wan,
         if places.is_empty() { "no address".to_owned() } else { places.join(", ") },
     );
+    memory::give_back();
     tracing::info!("ready: {status}");
     systemd::ready(&status);
     (trigger, parts, insight)

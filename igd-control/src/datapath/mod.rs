@@ -2,8 +2,9 @@
 //!
 //! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
 //! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
-//! `unsafe` of the daemon is in this folder: the memory-mapped port table, the system call `bpf` and
-//! the registration of ring buffers with the event loop.
+//! `unsafe` of the daemon is in this folder and in [`crate::memory`]: the memory-mapped port table, the
+//! system call `bpf`, the pages of the embedded program, and the registration of ring buffers with the
+//! event loop.
 
 mod attached;
 mod batch;

@@ -17,9 +17,12 @@ use nat_common::maps::{
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
+use nix::sys::mman::{MmapAdvise, madvise};
+use nix::unistd::{SysconfVar, sysconf};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::ptr::NonNull;
 
 /// The compiled program; empty when this binary was built without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
@@ -109,7 +112,24 @@ pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
         }
     }
     let ebpf = loader.load(OBJECT).context("the kernel does not take the XDP program's maps")?;
+    lay_object_aside();
     Ok((ebpf, adopted))
+}
+
+/// The embedded program has been read, and is in no one's way in memory any more: should it be read again, its
+/// pages come from the binary's file.
+fn lay_object_aside() {
+    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| page.try_into().ok());
+    let Some(page) = page else { return };
+    let first = OBJECT.as_ptr().align_offset(page);
+    let pages = OBJECT.get(first..).unwrap_or_default();
+    if let Some(start) = NonNull::new(pages.as_ptr().cast_mut())
+        && pages.len() >= page
+    {
+        let length = pages.len() - pages.len() % page;
+        // SAFETY: these are whole pages of a constant, which nothing ever writes: read again, they are the same.
+        let _ = unsafe { madvise(start.cast(), length, MmapAdvise::MADV_DONTNEED) };
+    }
 }
 
 /// The maps to pin, as they would be made with these sizes.

@@ -4,6 +4,7 @@ use super::journal::{self, Journal};
 use super::snapshot::{Fold, Snapshot};
 use super::{Clock, Message, Moment, Shared, StoreError};
 use crate::mapping::{Change, Remembered};
+use crate::memory;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -140,6 +141,10 @@ impl Writer {
                 if self.journal.is_some() {
                     self.retry = None;
                     self.shared.is_well();
+                }
+                if self.pending.is_empty() {
+                    self.pending = Vec::new();
+                    memory::give_back();
                 }
             }
             Err(error) => {

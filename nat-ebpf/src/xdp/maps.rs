@@ -53,8 +53,9 @@ pub(crate) static FILTERS: HashMap<u32, Filters> =
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> =
     LruHashMap::with_max_entries(32_768, 0);
 
+/// For a hundred long fragments at once; the daemon has them in its memory, twice.
 #[map]
-pub(crate) static FRAGMENT_NOTES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+pub(crate) static FRAGMENT_NOTES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
 
 #[map]
 pub(crate) static FRAGMENT_BUDGET: Array<Word64> = Array::with_max_entries(BUDGET_PLACES, 0);

@@ -87,6 +87,16 @@ struct Macs {
 impl<'lab> Contestant<'lab> {
     /// Makes `kind` the router of `lab`, for so many sessions at most. `object`: the programs.
     pub(crate) fn new(kind: Kind, lab: &'lab Lab, object: &[u8], sessions: u32) -> Result<Self> {
+        Self::with(kind, lab, object, || nat(lab, sessions))
+    }
+
+    /// The same, with this NAT started by `nat`.
+    pub(crate) fn with(
+        kind: Kind,
+        lab: &'lab Lab,
+        object: &[u8],
+        nat: impl FnOnce() -> Result<Daemon<'lab>>,
+    ) -> Result<Self> {
         let (lan, wan) = (End::new(&lab.lan, object)?, End::new(&lab.wan, object)?);
         let ((lan0, lan_mac), (wan0, wan_mac)) =
             (interface(&lab.router, "lan0")?, interface(&lab.router, "wan0")?);
@@ -105,7 +115,7 @@ impl<'lab> Contestant<'lab> {
             Kind::Door => programs = attach(PROGRAM_SINK, sides)?,
             Kind::Ceiling => programs = attach(PROGRAM_CEILING, sides)?,
             Kind::CeilingFib => programs = attach(PROGRAM_CEILING_FIB, sides)?,
-            Kind::Nat => daemon = Some(nat(lab, sessions)?),
+            Kind::Nat => daemon = Some(nat()?),
             Kind::Routing => kernel(lab)?,
             Kind::Nftables => {
                 kernel(lab)?;
@@ -115,6 +125,11 @@ impl<'lab> Contestant<'lab> {
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
         Ok(Self { kind, lab, lan, wan, router, _programs: programs, daemon })
+    }
+
+    /// The daemon of this NAT.
+    pub(crate) const fn daemon(&self) -> Option<&Daemon<'lab>> {
+        self.daemon.as_ref()
     }
 
     /// Ends.

@@ -141,6 +141,7 @@ impl Report {
     }
 }
 
+/// The one in the middle, and the quarters around it.
 pub(crate) fn spread(stat: &Stat, digits: usize) -> String {
     let Stat { lower, median, upper } = stat;
     format!("{median:.digits$} ({lower:.digits$}–{upper:.digits$})")

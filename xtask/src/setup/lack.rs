@@ -39,6 +39,9 @@ pub(super) const VM_TOOLS: [Tool; 4] = [
     tool("strip", "binutils"),
 ];
 
+/// What `cargo xtask bench control` runs besides: the daemon to compare with, without its service.
+pub(super) const CONTENDERS: [Tool; 1] = [tool("miniupnpd", "miniupnpd-nftables")];
+
 const fn tool(command: &'static str, package: &'static str) -> Tool {
     Tool { command, package }
 }

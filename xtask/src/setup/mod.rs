@@ -11,7 +11,7 @@ use crate::steps;
 use crate::toolchain::{Toolchain, find_compiler};
 use crate::workspace::Workspace;
 use anyhow::{Result, anyhow};
-use lack::{Lack, Missing, TOOLS, Tool, VM_TOOLS};
+use lack::{CONTENDERS, Lack, Missing, TOOLS, Tool, VM_TOOLS};
 
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args, Default)]
@@ -69,6 +69,14 @@ pub(crate) fn ensure_toolchain(workspace: &Workspace) -> Result<Toolchain> {
 /// As [`ensure`].
 pub(crate) fn ensure_vm(workspace: &Workspace) -> Result<Toolchain> {
     install(&[&TOOLS[..], &VM_TOOLS].concat(), workspace)
+}
+
+/// As [`ensure`], with the daemon that the benchmark compares with.
+///
+/// # Errors
+/// As [`ensure`].
+pub(crate) fn ensure_contenders(workspace: &Workspace) -> Result<Toolchain> {
+    install(&[&TOOLS[..], &CONTENDERS].concat(), workspace)
 }
 
 /// The names of the lab's programs.

@@ -1,4 +1,4 @@
-use super::lack::{Lack, Missing, TOOLS, Tool, VM_TOOLS};
+use super::lack::{CONTENDERS, Lack, Missing, TOOLS, Tool, VM_TOOLS};
 
 const UPNPC: Tool = Tool { command: "upnpc", package: "miniupnpc" };
 
@@ -104,7 +104,7 @@ fn a_service_that_only_the_lab_is_to_run_is_masked_before_it_comes() {
 
 #[test]
 fn every_tool_is_named_once() {
-    let tools = [&TOOLS[..], &VM_TOOLS].concat();
+    let tools = [&TOOLS[..], &VM_TOOLS, &CONTENDERS].concat();
     for (index, tool) in tools.iter().enumerate() {
         assert!(!tools.iter().skip(index + 1).any(|other| other.command == tool.command));
     }

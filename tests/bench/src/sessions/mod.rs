@@ -1,13 +1,15 @@
-//! What sessions cost: how fast new ones are opened, beside the kernel's NAT, also when ports are scarce, and
-//! how much memory each takes.
+//! What sessions cost: how fast new ones are opened, beside the kernel's NAT, also when ports are scarce, how
+//! much memory each takes, and what it takes to sweep them.
 
 mod memory;
 mod opening;
 mod report;
+mod sweep;
 
 pub use memory::Memory;
 pub use opening::Opening;
 pub use report::SessionsReport;
+pub use sweep::Sweep;
 
 use anyhow::{Context as _, Result};
 use std::path::Path;
@@ -25,5 +27,6 @@ pub fn sessions(
         std::fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
     let memory = memory::measure(&mut progress)?;
     let openings = opening::measure(&object, rounds, &mut progress)?;
-    Ok(SessionsReport { openings, memory })
+    let sweep = sweep::measure(&object, &mut progress)?;
+    Ok(SessionsReport { openings, memory, sweep })
 }

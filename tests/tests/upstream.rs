@@ -6,7 +6,8 @@ use nat_tests::client::independent;
 use nat_tests::client::pcp::{Client, Map, UDP};
 use nat_tests::client::soap::{MAPPING, Mapping, WAN_IP_CONNECTION_1};
 use nat_tests::client::{Gateway, Upnpc};
-use nat_tests::daemon::Daemon;
+use nat_tests::daemon::{Daemon, binary};
+use nat_tests::demo;
 use nat_tests::lab::{
     BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, OTHER_FAR_SIDE, ROUTER_LAN, TcpReflector,
     UdpReflector, WAN_FAR_SIDE, tcp_seen_as, wait_until,
@@ -219,4 +220,12 @@ fn a_private_address_is_not_told_where_that_is_configured() -> Result<()> {
     assert_eq!(upstream(&daemon)?, "off");
     daemon.stop()?;
     lab.finish()
+}
+
+#[test]
+fn the_demo_through_two_nats_plays() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    demo::run_beneath_carrier(&binary()?)
 }

@@ -118,6 +118,11 @@ fn a_port_of_another_subscriber_is_a_conflict_and_any_port_moves_to_a_free_one()
     let gateway = Gateway::discover(&lab.lan)?;
     assert_eq!(gateway.add(&MAPPING)?.error_code(), Some(718));
     ensure!(daemon.mappings()?.is_empty(), "it has left the table");
+    let asked = |port| {
+        let key = [("NewRemoteHost", ""), ("NewExternalPort", port), ("NewProtocol", "UDP")];
+        Ok::<_, anyhow::Error>(gateway.call("GetSpecificPortMappingEntry", &key)?.error_code())
+    };
+    assert_eq!((asked("6000")?, asked("6100")?), (Some(718), Some(714)));
     let version_1 = Gateway::discover_by(&lab.lan, WAN_IP_CONNECTION_1)?;
     assert_eq!(version_1.add(&MAPPING)?.error_code(), Some(718));
 

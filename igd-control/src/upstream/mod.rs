@@ -13,7 +13,7 @@ mod lease;
 mod place;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
 pub use interworking::{Interworking, Outcome, Port, State};

@@ -11,6 +11,7 @@ pub mod atomic;
 pub mod client;
 pub mod contact;
 pub mod counters;
+pub mod filters;
 pub mod fragments;
 pub mod hints;
 pub mod link;

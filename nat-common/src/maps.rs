@@ -12,6 +12,8 @@ pub const ENDPOINTS: &str = "ENDPOINTS";
 pub const PORTS: &str = "PORTS";
 /// Hash: [`crate::session::RemoteKey`] to the lease's deadline (boot time, nanoseconds).
 pub const REMOTES: &str = "REMOTES";
+/// Hash: slot of the port table to [`crate::filters::Filters`].
+pub const FILTERS: &str = "FILTERS";
 /// Hash: [`crate::contact::ContactKey`] to [`crate::contact::Contact`].
 pub const CONTACTS: &str = "CONTACTS";
 /// Hash: address of an internal client to [`crate::client::Client`].

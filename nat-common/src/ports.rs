@@ -58,8 +58,11 @@ impl Owner {
     /// A flow has claimed the slot that came in by the wildcard: the port forward of every port that is
     /// not otherwise mapped.
     pub const BY_WILDCARD: u64 = 8;
+    /// Together with [`Self::LISTED_REMOTES`]: in the place of everybody those are let in whom the
+    /// filters of the slot take.
+    pub const FILTERED: u64 = 16;
     /// What a lease decides.
-    const LEASE_FLAGS: u64 = Self::ANY_REMOTE | Self::LISTED_REMOTES;
+    const LEASE_FLAGS: u64 = Self::ANY_REMOTE | Self::LISTED_REMOTES | Self::FILTERED;
     const FLAGS: u64 = 0xffff;
 
     /// An owner with the given flags.
@@ -281,7 +284,7 @@ impl PortSlot {
     }
 
     /// Opens a port forward to `endpoint` until `lease`, letting in whom `flags` name
-    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`]; neither: nobody): claims a free slot, or takes
+    /// ([`Owner::ANY_REMOTE`], [`Owner::LISTED_REMOTES`] with or without [`Owner::FILTERED`]; none: nobody): claims a free slot, or takes
     /// over one that belongs to the same endpoint already, or that only flows of the wildcard hold, and
     /// not beyond `yielding`. Called again, it changes the lease and the flags.
     ///

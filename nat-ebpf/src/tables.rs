@@ -105,6 +105,10 @@ pub trait Tables {
     fn note_mapping(&self, at: BootTime, slot: u32, owner: Owner);
     /// Until when a port forward lets a remote host in.
     fn remote(&self, key: &RemoteKey) -> Option<BootTime>;
+    /// [`crate::track::listed`], which the XDP program has verified apart from its callers.
+    fn listed(&self, slot: u32, filtered: bool, remote: (NetAddr, NetPort)) -> BootTime;
+    /// Until when the filters of a slot let a remote host and port in; `BootTime(0)`: not at all.
+    fn filtered(&self, slot: u32, remote: (NetAddr, NetPort)) -> BootTime;
 
     /// What is known at `now` of the packet to which fragments belong.
     fn fragment(&self, key: &FragmentKey, now: BootTime) -> Option<Whole>;

@@ -113,7 +113,7 @@ struct Base {
     index: u32,
     /// The internal client that the slot belongs to.
     client: Endpoint,
-    remote: NetAddr,
+    remote: (NetAddr, NetPort),
     /// The key of the session's other half.
     other: SessionKey,
 }
@@ -134,10 +134,12 @@ impl Base {
         let hairpin = session.control.get() & control::HAIRPIN != 0;
         let (client, external, remote) = match key.side() {
             Side::Lan => {
-                ((key.src, key.src_port), (session.new_src, session.new_src_port), session.new_dst)
+                let remote = (session.new_dst, session.new_dst_port);
+                ((key.src, key.src_port), (session.new_src, session.new_src_port), remote)
             }
             Side::Wan => {
-                ((session.new_dst, session.new_dst_port), (key.dst, key.dst_port), key.src)
+                let remote = (key.src, key.src_port);
+                ((session.new_dst, session.new_dst_port), (key.dst, key.dst_port), remote)
             }
         };
         let pool_index = tables.external_index(external.0)?;
@@ -176,7 +178,7 @@ fn bound_until<T: Tables>(tables: &T, now: BootTime, base: &Base) -> BootTime {
                 lease(tables, base.index, &slot, owner, base.remote)
             }
             SlotState::Held { .. } => {
-                wildcard::until(tables, now, base.index, base.client, base.remote)
+                wildcard::until(tables, now, base.index, base.client, base.remote.0)
             }
             _ => BootTime(0),
         },
@@ -365,20 +367,32 @@ fn outer_end(key: &SessionKey) -> (NetAddr, NetPort) {
 /// Until when the port forward of a slot, if there is one, lets `remote` in; `BootTime(0)`: not at all.
 ///
 /// A port with listed remotes has its wildcard, if any, in the list too, so that each ends at its own
-/// second.
+/// second; or filters in its place.
 #[inline(always)]
 pub fn lease<T: Tables>(
     tables: &T,
     index: u32,
     slot: &PortSlot,
     owner: Owner,
-    remote: NetAddr,
+    remote: (NetAddr, NetPort),
 ) -> BootTime {
     if !owner.has(Owner::LISTED_REMOTES) {
         return if owner.has(Owner::ANY_REMOTE) { slot.lease() } else { BootTime(0) };
     }
+    tables.listed(index, owner.has(Owner::FILTERED), remote)
+}
+
+/// Until when the list of a port forward lets `remote` in, or its filters if it has any.
+#[inline(always)]
+pub fn listed<T: Tables>(
+    tables: &T,
+    index: u32,
+    filtered: bool,
+    remote: (NetAddr, NetPort),
+) -> BootTime {
     let until = |remote| tables.remote(&RemoteKey { slot: index, remote }).unwrap_or_default();
-    let (listed, any) = (until(remote), until(NetAddr::UNSPECIFIED));
+    let any = if filtered { tables.filtered(index, remote) } else { until(NetAddr::UNSPECIFIED) };
+    let listed = until(remote.0);
     if listed > any { listed } else { any }
 }
 

@@ -12,7 +12,7 @@ use crate::track::lease;
 use crate::verdict::{Step, Verdict};
 use nat_common::ports::{Endpoint, Owner, PortSlot, SlotState, WILDCARD_PORT, wildcard_slot};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
-use nat_common::{BootTime, Counter, NetAddr, Protocol};
+use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 
 /// The port of DHCP clients (RFC 2131). They listen on packet sockets, which no lookup finds.
 const DHCP_CLIENT: u16 = 68;
@@ -77,6 +77,8 @@ fn ask<T: Tables>(tables: &T, now: BootTime, index: u32, remote: NetAddr) -> (Ne
     if let Some(slot) = tables.slot(index)
         && let SlotState::Held { owner, leased: true } = slot.state(now)
     {
+        // The wildcard has no filters, so no port is asked for.
+        let remote = (remote, NetPort(0));
         return (owner.endpoint().addr, lease(tables, index, &slot, owner, remote));
     }
     (NetAddr::UNSPECIFIED, BootTime(0))

@@ -1,4 +1,4 @@
-//! `docs/nat-conformance.md` and `docs/igd-conformance.md` keep their word: a row for every requirement, and in every row tests that
+//! `docs/nat-conformance.md`, `docs/igd-conformance.md` and `docs/pcp-conformance.md` keep their word: a row for every requirement, and in every row tests that
 //! exist, or the reason why there are none.
 
 use anyhow::{Context as _, Result};
@@ -60,9 +60,27 @@ const IGD_REQUIREMENTS: &str = "
     policy-narrow policy-any policy-static limit-mappings limit-rate limit-metrics
 ";
 
+/// What must have a row in the page about PCP and NAT-PMP, in its order.
+const PCP_REQUIREMENTS: &str = "
+    5 7-size 7.2-reserved 7.3-padding 7.3-mandatory 7.3-optional 7.3-malformed 7.3-once
+    7.3-response 7.3-rollback 7.4-codes 7.4-lifetimes 8.2-interface 8.2-silent 8.2-opcode 8.2-copy
+    8.2-mismatch 8.2-overload 8.5-counts 8.5-kept 8.5-reset 9 11.3-create 11.3-nonce 11.3-renew
+    11.3-implicit 11.3-static 11.3-other 11.3-any 11.3-address 11.3-protocol 11.3-all-ports
+    11.3-all 11.3-senseless 11.3-policy 11.3-quota 11.3-network 15-lifetime 15-end 15.1-delete
+    15.1-static 15.1-all 12 12.2 13.1-prohibited 13.1-authorized 13.1-own 13.2 13.3-enforced
+    13.3-add 13.3-limit 13.3-prefix 14.1-request 14.1-unsolicited 14.1-repeats 14.2 6886-3-layout
+    6886-3.2 6886-3.2.1 6886-3.3-create 6886-3.3-companion 6886-3.3-other 6886-3.3-existing
+    6886-3.3-source 6886-3.3-lifetime 6886-3.4-delete 6886-3.4-manual 6886-3.4-rst 6886-3.4-all
+    6886-3.5-version 6886-3.5-opcode 6886-3.5-errors 6886-3.6 table-conflicts table-events
+    table-kept table-policy table-clients table-bytes
+";
+
 /// The pages, with what must have a row in each.
-const PAGES: [(&str, &str); 2] =
-    [("docs/nat-conformance.md", REQUIREMENTS), ("docs/igd-conformance.md", IGD_REQUIREMENTS)];
+const PAGES: [(&str, &str); 3] = [
+    ("docs/nat-conformance.md", REQUIREMENTS),
+    ("docs/igd-conformance.md", IGD_REQUIREMENTS),
+    ("docs/pcp-conformance.md", PCP_REQUIREMENTS),
+];
 
 /// How a last column without tests begins.
 const REASON: &str = "No test: ";

@@ -21,6 +21,7 @@ pub(super) const MAPPINGS: &[Column] = &[
     Column::text("INTERNAL", "internal"),
     Column::text("ENABLED", "enabled"),
     Column::number("LEASE", "lease_left"),
+    Column::text("BY", "via"),
     Column::text("DESCRIPTION", "description"),
 ];
 
@@ -71,6 +72,8 @@ pub(super) const STATUS: &[(&str, &str)] = &[
     ("process", "pid"),
     ("uptime (s)", "uptime"),
     ("external address", "external_address"),
+    ("behind a NAT", "behind_nat"),
+    ("upstream", "upstream"),
     ("pool", "pool"),
     ("UPnP device", "uuid"),
     ("UPnP served at", "http"),

@@ -51,6 +51,17 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     range("upnp.notify-interval", upnp.notify_interval, notify)?;
     let lease = (120..=YEAR, "shorter ones end before old clients ask again");
     range("upnp.longest-lease", upnp.longest_lease, lease)?;
+    let longest = (120..=YEAR, "shorter ones are renewed all the time");
+    range("pcp.max-lifetime", config.pcp.max_lifetime, longest)?;
+    let shortest = (1..=config.pcp.max_lifetime, "at most max-lifetime");
+    range("pcp.min-lifetime", config.pcp.min_lifetime, shortest)?;
+    if config.upstream.server().is_none() {
+        let message = "must be \"none\", \"gateway\" or the IPv4 address of a host";
+        return violation("upstream.server", message);
+    }
+    if config.upstream.server_file().is_some_and(Path::is_relative) {
+        return violation("upstream.server-file", "must be an absolute path, or empty");
+    }
     let command = (1..=600, "nobody waits longer");
     range("connection.command-time", config.connection.command_time, command.clone())?;
     range("connection.setup-time", config.connection.setup_time, command)?;

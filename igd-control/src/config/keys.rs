@@ -196,6 +196,51 @@ pub const KEYS: &[Key] = &[
         "\"\"",
         "Name of the Internet provider, as control points are told (WANAccessProvider).",
     ),
+    key("pcp", "enabled", "true", "Serve PCP (RFC 6887) on UDP port 5351 of each LAN address."),
+    key("pcp", "nat-pmp", "true", "Answer NAT-PMP (RFC 6886) there too."),
+    key(
+        "pcp",
+        "third-party",
+        "false",
+        "Take PCP's THIRD_PARTY option from clients that the policy lets map for others; else it is \
+         unsupported.",
+    ),
+    key(
+        "pcp",
+        "min-lifetime",
+        "120",
+        "Seconds that the shortest mapping by PCP lasts, 1 to max-lifetime: what is given to who asks \
+         for less.",
+    ),
+    key(
+        "pcp",
+        "max-lifetime",
+        "86400",
+        "Seconds that the longest mapping by PCP or NAT-PMP lasts, 120 to 31536000.",
+    ),
+    key(
+        "upstream",
+        "server",
+        "\"none\"",
+        "PCP server of the NAT that this gateway is itself behind, which then gets every port mapping too: \
+         its IPv4 address, \"gateway\" (that of the WAN interface's default route) or \"none\". The \
+         external address that clients see is the one that it gives. While it does not answer, or speaks \
+         no PCP, all is as without it.",
+    ),
+    key(
+        "upstream",
+        "server-file",
+        "\"\"",
+        "File in which a DHCP client leaves the addresses of PCP servers (option 158); the first IPv4 \
+         address in it comes before `server`. It is read every 30 seconds. Empty: none.",
+    ),
+    key(
+        "upstream",
+        "private-address",
+        "\"truth\"",
+        "What GetExternalIPAddress answers while the external address is one that the Internet does not \
+         route: \"truth\" (that address) or \"empty\" (nothing, so that clients do not announce it).",
+    ),
     key(
         "connection",
         "up-command",
@@ -247,7 +292,7 @@ pub const KEYS: &[Key] = &[
         "requests-per-second",
         "1000",
         "Most control requests of one LAN client in a second, in the long run; ten times as many at \
-         once. More are answered with HTTP status 503. 0: no limit.",
+         once. More are answered with HTTP status 503, or by PCP and NAT-PMP not at all. 0: no limit.",
     ),
     key(
         "daemon",

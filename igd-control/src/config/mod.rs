@@ -9,15 +9,18 @@ mod keys;
 mod place;
 mod pool;
 mod static_mapping;
+mod upstream;
 
 pub use filtering::Filtering;
 pub use keys::{KEYS, Key, TABLES, TableKeys, default_file, docs_page};
 pub use static_mapping::StaticMapping;
+pub use upstream::{PrivateAddress, Upstream, UpstreamServer};
 
 use crate::{
     datapath::XdpMode,
     igd::connection::ConnectionConfig,
     mapping::Limits,
+    pcp,
     policy::{self, Mode, Rule},
 };
 use nat_common::{Protocol, settings::Settings, time::NANOS_PER_SEC};
@@ -36,6 +39,10 @@ pub struct Config {
     pub nat: Nat,
     /// What UPnP clients see.
     pub upnp: Upnp,
+    /// What clients of PCP and NAT-PMP see.
+    pub pcp: Pcp,
+    /// The NAT that we are behind.
+    pub upstream: Upstream,
     /// What brings the connection up and down.
     pub connection: Connection,
     /// Who may map what.
@@ -146,6 +153,38 @@ pub struct Upnp {
     pub longest_lease: u32,
     /// The name of the provider.
     pub access_provider: String,
+}
+
+/// `[pcp]`: times in seconds.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Pcp {
+    /// Whether PCP is served.
+    pub enabled: bool,
+    /// Whether NAT-PMP is, beside it.
+    pub nat_pmp: bool,
+    /// Whether clients may ask for others, where the policy lets them.
+    pub third_party: bool,
+    /// The shortest mapping by PCP.
+    pub min_lifetime: u32,
+    /// The longest mapping.
+    pub max_lifetime: u32,
+}
+
+impl Default for Pcp {
+    fn default() -> Self {
+        let pcp::Settings { nat_pmp, third_party, min_lifetime, max_lifetime } =
+            pcp::Settings::default();
+        Self { enabled: true, nat_pmp, third_party, min_lifetime, max_lifetime }
+    }
+}
+
+impl Pcp {
+    /// What the server is told.
+    pub const fn settings(&self) -> pcp::Settings {
+        let Self { nat_pmp, third_party, min_lifetime, max_lifetime, .. } = *self;
+        pcp::Settings { nat_pmp, third_party, min_lifetime, max_lifetime }
+    }
 }
 
 /// `[connection]`: times in seconds.

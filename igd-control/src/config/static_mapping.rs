@@ -1,6 +1,6 @@
 //! Mappings that the operator makes.
 
-use crate::mapping::{MappingKey, MappingRequest};
+use crate::mapping::{MappingKey, MappingRequest, Origin};
 use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ impl StaticMapping {
             enabled: true,
             description: self.description.clone(),
             deadline: BootTime::NEVER,
+            origin: Origin::Upnp,
+            filters: Vec::new(),
         }
     }
 

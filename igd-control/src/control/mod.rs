@@ -47,6 +47,10 @@ pub struct Status {
     pub uptime: u64,
     /// The address that remote hosts see; `None` while there is none.
     pub external_address: Option<Ipv4Addr>,
+    /// Whether the gateway is itself behind a NAT: `no`, or how that is seen.
+    pub behind_nat: &'static str,
+    /// The PCP server upstream and what it is like: `off` where there is none.
+    pub upstream: String,
     /// All external addresses of the pool, that one first.
     pub pool: Vec<Ipv4Addr>,
     /// Interfaces and how the XDP program is attached to them.

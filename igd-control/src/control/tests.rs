@@ -26,6 +26,8 @@ impl Operator for Fake {
             pid: 7,
             uptime: 0,
             external_address: None,
+            behind_nat: "no",
+            upstream: "off".to_owned(),
             pool: Vec::new(),
             interfaces: Vec::new(),
             uuid: String::new(),

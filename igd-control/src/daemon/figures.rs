@@ -1,6 +1,6 @@
 //! The metrics, gathered from where they are kept.
 
-use super::insight::Insight;
+use super::{insight::Insight, upstream::is_behind_nat};
 use crate::{
     datapath,
     metrics::{Metric, Sample, tallied},
@@ -30,6 +30,8 @@ pub(super) fn gather(insight: &Insight) -> anyhow::Result<Vec<Sample>> {
     samples.extend(mappings(insight));
     let subscriptions = insight.shared.events().subscriptions();
     samples.push(Sample::new(Metric::Subscriptions, subscriptions as f64));
+    samples.push(Sample::new(Metric::PcpEpoch, insight.shared.epoch().into()));
+    samples.extend(upstream(insight));
     samples.extend(store(insight.shared.keeper().store()));
     Ok(samples)
 }
@@ -68,6 +70,21 @@ fn mappings(insight: &Insight) -> Vec<Sample> {
         Sample::of(Metric::Mappings, [protocol, kind], count.into())
     };
     counts.into_iter().map(sample).collect()
+}
+
+fn upstream(insight: &Insight) -> Vec<Sample> {
+    let (own, state) = (insight.inspector.external_address(), insight.shared.upstream_state());
+    let given = state.as_ref().and_then(|state| state.address);
+    let flag = |metric, truth| Sample::new(metric, f64::from(u8::from(truth)));
+    let mut samples = vec![flag(Metric::DoubleNat, is_behind_nat(own, given))];
+    if let Some(state) = state {
+        samples.push(flag(Metric::UpstreamUp, state.in_service));
+        for (label, count) in [("held", state.held), ("wanted", state.wanted)] {
+            samples.push(Sample::of(Metric::UpstreamMappings, [label], count as f64));
+        }
+        samples.push(Sample::new(Metric::UpstreamLosses, state.losses as f64));
+    }
+    samples
 }
 
 fn store(store: Option<&Store>) -> Vec<Sample> {

@@ -1,6 +1,6 @@
 //! What an operator is told.
 
-use super::{figures, lan::Places, reload, reload::InForce, shared::Shared};
+use super::{figures, lan::Places, reload, reload::InForce, shared::Shared, upstream::behind_nat};
 use crate::{
     config::StaticMapping,
     control::{Operator, Reloaded, StaticKey, Status},
@@ -35,12 +35,16 @@ impl Operator for Insight {
         let now = datapath::now();
         let mut sessions = 0;
         self.inspector.sessions(now, &mut |_| sessions += 1)?;
+        let (own, upstream) = (self.inspector.external_address(), self.shared.upstream_state());
+        let given = upstream.as_ref().and_then(|state| state.address);
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: now.nanos_from(self.started) / nat_common::time::NANOS_PER_SEC,
             pool: self.inspector.external_addresses(),
-            external_address: self.inspector.external_address(),
+            external_address: given.or(own),
+            behind_nat: behind_nat(own, given),
+            upstream: upstream.map_or_else(|| "off".to_owned(), |state| state.to_string()),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),
             http: self.http.now(),

@@ -26,6 +26,8 @@ pub(super) struct Keeper {
     configured: Mutex<Vec<StaticMapping>>,
     /// When those that are not there were tried last.
     tried: Mutex<BootTime>,
+    /// Whether everything that a former daemon has kept is there again.
+    lossless: bool,
 }
 
 impl Keeper {
@@ -38,15 +40,15 @@ impl Keeper {
         gateway: &mut Gateway<P>,
         adopted: Option<&[PortForward]>,
     ) -> Self {
-        let (store, remembered) = match config.daemon.state_dir() {
+        let (store, remembered, readable) = match config.daemon.state_dir() {
             Some(directory) => {
                 let (store, remembered, error) = Store::open(directory, store::clock(clock));
-                if let Some(error) = error {
+                if let Some(error) = &error {
                     tracing::error!("kept port mappings cannot be read: {error}");
                 }
-                (Some(store), remembered)
+                (Some(store), remembered, error.is_none())
             }
-            None => (None, Vec::new()),
+            None => (None, Vec::new(), false),
         };
         let Recovered { mappings, nameless, lost } = match adopted {
             Some(held) => gateway.take_over(held, &remembered, RESTORED),
@@ -56,7 +58,7 @@ impl Keeper {
             let from = if adopted.is_some() { "the packet path" } else { "the store" };
             tracing::info!(mappings, nameless, lost, "took port mappings over from {from}");
         }
-        let keeper = Self { store, ..Self::none() };
+        let keeper = Self { store, lossless: readable && lost == 0, ..Self::none() };
         // The operator's own are those of the store, and those that the file names now.
         let own: HashSet<MappingKey> = remembered
             .iter()
@@ -78,7 +80,12 @@ impl Keeper {
 
     /// A keeper that keeps nothing.
     pub(super) fn none() -> Self {
-        Self { store: None, configured: Mutex::default(), tried: Mutex::default() }
+        Self { store: None, configured: Mutex::default(), tried: Mutex::default(), lossless: false }
+    }
+
+    /// Whether everything that a former daemon has kept is there again.
+    pub(super) const fn is_lossless(&self) -> bool {
+        self.lossless
     }
 
     /// Makes the mappings of the configuration, in the place of those that it had before.

@@ -1,6 +1,7 @@
 //! The running gateway: joins the data path, the gateway and everything that listens.
 
 mod boot_ids;
+mod epochs;
 mod errands;
 mod figures;
 mod identity;
@@ -12,6 +13,7 @@ mod reload;
 mod resolve;
 mod shared;
 mod systemd;
+mod upstream;
 mod wan;
 
 use crate::{
@@ -25,8 +27,10 @@ use crate::{
     policy::RequestRate,
     probe,
     shutdown::{Trigger, shutdown},
+    store,
 };
 use anyhow::Context as _;
+use epochs::Epochs;
 use identity::Identity;
 use insight::Insight;
 use keeper::Keeper;
@@ -152,11 +156,16 @@ fn start(
     let held = forwards.in_force(datapath::now());
     let mut gateway = Gateway::new(datapath::now(), &gateway_config, forwards);
     gateway.set_policy(config.policy.policy());
+    gateway.set_outside(upstream::without_server(&config.upstream));
     let adopted = data_path.adopted().then_some(held.as_slice());
     let now = datapath::now();
     let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, adopted);
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
-    let shared = Arc::new(Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper));
+    let shared = Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper);
+    let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
+    let upstream = upstream::Upstream::new(&config.upstream, config.daemon.state_dir());
+    let shared = shared.controlled(config.pcp.settings(), epochs).beneath(upstream);
+    let shared = Arc::new(shared);
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;
     let insight = Insight {
@@ -175,9 +184,9 @@ fn start(
     let (trigger, shutdown) = shutdown();
     let mut parts = JoinSet::new();
     let (server, stop) = (http::Server::new(Arc::clone(&shared)), shutdown.clone());
-    let subscribers = Arc::clone(&shared);
+    let (subscribers, port_control) = (Arc::clone(&shared), Arc::clone(&shared));
     parts.spawn(async move {
-        lan.serve(server, |gone| subscribers.events().forget(gone), stop).await;
+        lan.serve(server, port_control, |gone| subscribers.events().forget(gone), stop).await;
     });
     let (publisher, stop) = (Arc::clone(&shared), shutdown.clone());
     parts.spawn(async move { publisher.events().run(stop).await });
@@ -190,6 +199,11 @@ fn start(
     });
     let errands = errands::Errands::new(connection, &config.interfaces.wan);
     parts.spawn(errands.run(Arc::clone(&shared), shutdown.clone()));
+    if config.upstream.is_on() {
+        let carrier = upstream::Carrier::new(&config.upstream, &config.interfaces.wan);
+        let (network, stop) = (data_path.changes(), shutdown.clone());
+        parts.spawn(carrier.run(Arc::clone(&shared), network, stop));
+    }
     if let Some(metrics) = metrics {
         let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));
         parts.spawn(async move {

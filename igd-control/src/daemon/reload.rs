@@ -60,6 +60,8 @@ fn differing(old: &Config, new: &Config) -> Vec<&'static str> {
         ("interfaces", old.interfaces != new.interfaces),
         ("nat", old.nat != new.nat),
         ("upnp", old.upnp != new.upnp),
+        ("pcp", old.pcp != new.pcp),
+        ("upstream", old.upstream != new.upstream),
         ("daemon", old.daemon != new.daemon),
         ("metrics", old.metrics != new.metrics),
     ];

@@ -1,6 +1,9 @@
 //! The gateway as HTTP and the clock share it.
 
-use super::{identity::Identity, keeper::Keeper, resolve::Resolver, wan::WanSource};
+use super::{
+    epochs::Epochs, identity::Identity, keeper::Keeper, resolve::Resolver, upstream::Upstream,
+    wan::WanSource,
+};
 use crate::{
     gena::{Hub, Subscriber},
     http::{Place, Site},
@@ -10,6 +13,7 @@ use crate::{
     },
     mapping::{PacketPath, PortMapping},
     metrics::{self, Limit},
+    pcp::{self, AddressChange},
     policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
     wire::gena::{EventError, Granted, SubscribeRequest},
@@ -18,6 +22,7 @@ use hyper::body::Bytes;
 use nat_common::BootTime;
 use std::{
     collections::HashMap,
+    net::Ipv4Addr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -46,6 +51,13 @@ pub(super) struct Shared<P: PacketPath> {
     rate: Mutex<RequestRate>,
     /// Who is told of changes.
     events: Hub<ServiceKind>,
+    /// The server of PCP and NAT-PMP. Locked after the gateway.
+    pcp: Mutex<pcp::Server>,
+    epochs: Epochs,
+    /// The NAT upstream, where one is configured. Locked after the gateway.
+    upstream: Option<Upstream>,
+    /// Counts what all its clients are told.
+    news: watch::Sender<u64>,
 }
 
 impl<P: PacketPath> Shared<P> {
@@ -67,7 +79,58 @@ impl<P: PacketPath> Shared<P> {
             keeper: Keeper::none(),
             rate: Mutex::default(),
             events: Hub::new(clock),
+            pcp: Mutex::new(pcp::Server::new(pcp::Settings::default(), pcp::Epoch::new(clock()))),
+            epochs: Epochs::none(),
+            upstream: None,
+            news: watch::Sender::new(0),
         }
+    }
+
+    /// The same, with its server of PCP and where that one's epoch is kept.
+    pub(super) fn controlled(self, settings: pcp::Settings, epochs: Epochs) -> Self {
+        let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless());
+        Self { pcp: Mutex::new(pcp::Server::new(settings, epoch)), epochs, ..self }
+    }
+
+    /// The same, beneath another NAT.
+    pub(super) fn beneath(self, upstream: Option<Upstream>) -> Self {
+        Self { upstream, ..self }
+    }
+
+    /// The NAT upstream.
+    pub(super) fn upstream(&self) -> Option<&Upstream> {
+        self.upstream.as_ref()
+    }
+
+    /// Has the NAT upstream know what has changed.
+    fn relay(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        if let Some(upstream) = &self.upstream {
+            upstream.follow(now, gateway);
+        }
+    }
+
+    /// The clock.
+    pub(super) const fn clock(&self) -> fn() -> BootTime {
+        self.clock
+    }
+
+    /// Epoch Time of PCP and NAT-PMP.
+    pub(super) fn epoch(&self) -> u32 {
+        lock(&self.pcp).epoch().seconds((self.clock)())
+    }
+
+    /// Has the server of PCP know the external address, and its clients when it is another one.
+    fn note_address(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        let mut server = lock(&self.pcp);
+        let change = server.look_at_address(now, gateway);
+        if change == AddressChange::None {
+            return;
+        }
+        if change == AddressChange::Reset {
+            tracing::info!("the external address is another one: clients of PCP are told");
+        }
+        self.epochs.keep(now, server.epoch());
+        self.news.send_modify(|news| *news = news.wrapping_add(1));
     }
 
     /// The same, with what keeps its mappings.
@@ -90,6 +153,7 @@ impl<P: PacketPath> Shared<P> {
         let now = (self.clock)();
         let mut gateway = self.lock();
         let result = change(now, &mut gateway);
+        self.relay(now, &mut gateway);
         self.keeper.keep(&mut gateway);
         self.publish(now, &gateway);
         drop(gateway);
@@ -151,8 +215,10 @@ impl<P: PacketPath> Shared<P> {
         let mut gateway = self.lock();
         gateway.refresh(now);
         gateway.expire(now);
-        self.note_errand(&mut gateway);
         self.keeper.retry(now, &mut gateway);
+        self.relay(now, &mut gateway);
+        self.note_address(now, &mut gateway);
+        self.note_errand(&mut gateway);
         self.keeper.keep(&mut gateway);
         self.publish(now, &gateway);
         let next = gateway.next_deadline().unwrap_or(BootTime::NEVER);
@@ -194,6 +260,52 @@ impl<P: PacketPath> Shared<P> {
     }
 }
 
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<P: PacketPath + Send + 'static> pcp::Site for Shared<P> {
+    async fn answer(&self, requests: &[(Ipv4Addr, Vec<u8>)]) -> Vec<Option<Vec<u8>>> {
+        let now = (self.clock)();
+        let admitted = |client: Ipv4Addr| {
+            let admitted = lock(&self.rate).admits(now, client.into());
+            if !admitted {
+                metrics::hit(Limit::RequestRate);
+            }
+            admitted
+        };
+        let answers = self
+            .relayed(requests, |gateway| {
+                self.note_address(now, gateway);
+                let server = *lock(&self.pcp);
+                let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
+                    // RFC 6887 8.2: the client asks again.
+                    admitted(*client).then(|| server.answer(now, gateway, *client, datagram))?
+                };
+                requests.iter().map(answer).collect()
+            })
+            .await;
+        self.keeper.settle().await;
+        answers
+    }
+
+    fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn announcements(&self) -> Vec<Vec<u8>> {
+        let now = (self.clock)();
+        let mut gateway = self.lock();
+        lock(&self.pcp).announcements(now, &mut gateway)
+    }
+
+    fn updates(&self) -> Vec<(Ipv4Addr, Vec<u8>)> {
+        let now = (self.clock)();
+        let mut gateway = self.lock();
+        lock(&self.pcp).updates(now, &mut gateway)
+    }
+}
+
 impl<P: PacketPath + Send + 'static> Site for Shared<P> {
     fn at(&self, path: &str) -> Option<Place> {
         if let Some(document) = self.documents.get(path) {
@@ -224,21 +336,25 @@ impl<P: PacketPath + Send + 'static> Site for Shared<P> {
         }
         // Resolving takes time.
         let now = (self.clock)();
-        let response = {
+        let (done, wait) = {
             let mut gateway = self.lock();
             if matches!(request.service, ServiceKind::WanCommonInterfaceConfig(_)) {
                 gateway.set_traffic(self.wan.traffic());
                 gateway.set_link(self.wan.link());
             }
-            let response = gateway.carry_out(now, &invocation);
+            let done = gateway.act(now, &invocation);
+            let wait = self.upstream.as_ref().and_then(|it| it.begin(now, &mut gateway));
             self.note_errand(&mut gateway);
             self.keeper.keep(&mut gateway);
             self.publish(now, &gateway);
-            response
+            (done, wait)
         };
         self.changed.notify_one();
         self.keeper.settle().await;
-        response
+        match wait {
+            None => invocation.respond(done),
+            Some(wait) => invocation.respond(self.settled(&invocation, done, wait).await),
+        }
     }
 
     fn subscribe(

@@ -3,15 +3,16 @@
 use super::{Shared, lease};
 use crate::igd::connection::WanLink;
 use crate::mapping::{PacketPath, PathError, PortForward};
+use nat_common::filters::Filters;
 use nat_common::ports::{
     Endpoint, InUse, Owner, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
 };
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
 use nat_common::{BootTime, Counter, NetPort, Protocol};
 use socket2::{Domain, Socket, Type};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Forwards {
     shared: Arc<Shared>,
     /// What is listed for a slot.
     listed: HashMap<u32, Vec<RemoteKey>>,
+    /// Slots that have filters.
+    filtered: HashSet<u32>,
 }
 
 impl Forwards {
@@ -37,13 +40,15 @@ impl Forwards {
         for (key, _) in shared.maps.remotes() {
             listed.entry(key.slot & !RemoteKey::DISABLED).or_default().push(key);
         }
-        Self { shared, listed }
+        let filtered = shared.maps.filters().into_keys().collect();
+        Self { shared, listed, filtered }
     }
 
     /// The forwards that are in force in the maps: those of a former daemon, after a restart.
     pub fn in_force(&self, now: BootTime) -> Vec<PortForward> {
         let deadlines: HashMap<RemoteKey, BootTime> =
             self.shared.maps.remotes().into_iter().collect();
+        let filters = self.shared.maps.filters();
         let mut forwards = Vec::new();
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             for port in WILDCARD_PORT..=u16::MAX {
@@ -56,7 +61,10 @@ impl Forwards {
                 };
                 let keys = self.listed.get(&index).into_iter().flatten();
                 let entries = keys.filter_map(|key| Some((*key, *deadlines.get(key)?)));
-                forwards.push(lease::read(now, (protocol, port), owner, slot.lease(), entries));
+                let filters = filters.get(&index);
+                let forward =
+                    lease::read(now, (protocol, port), owner, slot.lease(), entries, filters);
+                forwards.push(forward);
             }
         }
         forwards
@@ -74,6 +82,19 @@ impl Forwards {
         }
         if !wanted.is_empty() {
             self.listed.insert(slot, wanted.iter().map(|(key, _)| *key).collect());
+        }
+        Ok(())
+    }
+
+    /// States the filters of a slot; those that were there before go.
+    fn filter(&mut self, slot: u32, wanted: Option<&Filters>) -> anyhow::Result<()> {
+        match wanted {
+            Some(filters) => {
+                self.shared.maps.set_filters(slot, filters)?;
+                self.filtered.insert(slot);
+            }
+            None if self.filtered.remove(&slot) => self.shared.maps.remove_filters(slot),
+            None => {}
         }
         Ok(())
     }
@@ -136,15 +157,23 @@ impl Forwards {
             _ => false,
         };
         self.list(index, &lease::listed(index, forward)).map_err(|error| full(&error))?;
+        // Filters are there before the slot sends packets to them, and go after it does not any more.
+        let filters = lease::filters(forward);
+        if filters.is_some() {
+            self.filter(index, filters.as_ref()).map_err(|error| full(&error))?;
+        }
         if let Err(InUse) = slot.open_forward(now, endpoint, flags, forward.deadline(), yielding) {
             self.list(index, &Vec::new())?;
+            self.filter(index, None)?;
             return Err(PathError::PortInUse.into());
         }
+        self.filter(index, filters.as_ref()).map_err(|error| full(&error))?;
         if forward.leads()
             && let Err(error) = self.lead(now, forward, endpoint)
         {
             let _ = slot.close_forward(now, endpoint);
             self.list(index, &Vec::new())?;
+            self.filter(index, None)?;
             return Err(full(&error));
         }
         if let Some(log) = &shared.mapping_log {
@@ -209,7 +238,8 @@ impl Forwards {
                 log.look_at(&self.shared, index, slot);
             }
         }
-        self.list(index, &Vec::new())
+        self.list(index, &Vec::new())?;
+        self.filter(index, None)
     }
 
     fn try_close(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
@@ -226,6 +256,21 @@ fn full(error: &anyhow::Error) -> anyhow::Error {
 impl PacketPath for Forwards {
     fn external_address(&self) -> Option<Ipv4Addr> {
         self.shared.external_address()
+    }
+
+    fn external_port(
+        &self,
+        now: BootTime,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+    ) -> Option<u16> {
+        let endpoint = lease::internal_endpoint(internal);
+        let key = EndpointKey::new(protocol, endpoint.addr, endpoint.port);
+        let external = self.shared.maps.endpoint(&key)?;
+        let slot = self.shared.maps.ports.slot(external.slot(protocol))?;
+        let holds = matches!(slot.state(now), SlotState::Held { owner, .. }
+            if owner.endpoint() == endpoint);
+        (holds && external.pool_index == POOL_INDEX).then(|| external.port.get())
     }
 
     fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError> {

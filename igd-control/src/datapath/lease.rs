@@ -1,6 +1,7 @@
 //! A port forward as the maps hold it: what its slot says, and whom it lists.
 
-use crate::mapping::PortForward;
+use crate::mapping::{PortForward, RemoteFilter};
+use nat_common::filters::{Filter, Filters};
 use nat_common::ports::{Endpoint, Owner};
 use nat_common::session::RemoteKey;
 use nat_common::{BootTime, NetAddr, NetPort, Protocol};
@@ -11,15 +12,18 @@ pub(super) type Listed = Vec<(RemoteKey, BootTime)>;
 
 /// The internal endpoint of a forward.
 pub(super) fn endpoint(forward: &PortForward) -> Endpoint {
-    Endpoint {
-        addr: NetAddr::from(*forward.internal.ip()),
-        port: NetPort::new(forward.internal.port()),
-    }
+    internal_endpoint(forward.internal)
+}
+
+/// An internal endpoint, as the maps hold it.
+pub(super) fn internal_endpoint(internal: SocketAddrV4) -> Endpoint {
+    Endpoint { addr: NetAddr::from(*internal.ip()), port: NetPort::new(internal.port()) }
 }
 
 /// The flags of the slot's owner.
 pub(super) fn flags(forward: &PortForward) -> u64 {
     match forward.any_remote {
+        Some(_) if !forward.filters.is_empty() => Owner::LISTED_REMOTES | Owner::FILTERED,
         _ if !forward.remotes.is_empty() => Owner::LISTED_REMOTES,
         Some(until) if until == forward.deadline() => Owner::ANY_REMOTE,
         // The slot's lease is the port's, which a disabled mapping holds for longer.
@@ -28,22 +32,33 @@ pub(super) fn flags(forward: &PortForward) -> u64 {
     }
 }
 
-/// The entries of the remotes map: the hosts that are let in, everybody as 0.0.0.0 where the slot's
-/// lease does not say it; and what the packet path does not ask for, the disabled mappings.
+/// The entries of the remotes map: the hosts that are let in, everybody as 0.0.0.0 where neither the slot's
+/// lease nor filters say it; and what the packet path does not ask for, the disabled mappings.
 pub(super) fn listed(slot: u32, forward: &PortForward) -> Listed {
     let entry = |slot, remote: Option<Ipv4Addr>, until| {
         (RemoteKey { slot, remote: remote.map_or(NetAddr::UNSPECIFIED, NetAddr::from) }, until)
     };
     let mut listed = Listed::new();
-    if flags(forward) == Owner::LISTED_REMOTES {
+    if flags(forward) & Owner::LISTED_REMOTES != 0 {
         let hosts = forward.remotes.iter().map(|(host, until)| (Some(*host), *until));
-        let all = hosts.chain(forward.any_remote.map(|until| (None, until)));
+        let any = forward.any_remote.filter(|_| forward.filters.is_empty());
+        let all = hosts.chain(any.map(|until| (None, until)));
         listed.extend(all.map(|(remote, until)| entry(slot, remote, until)));
     }
     let disabled = forward.disabled.iter();
     let slot = slot | RemoteKey::DISABLED;
     listed.extend(disabled.map(|(remote, until)| entry(slot, *remote, *until)));
     listed
+}
+
+/// The entry of the map of filters, if there is one.
+pub(super) fn filters(forward: &PortForward) -> Option<Filters> {
+    let until = forward.any_remote.filter(|_| !forward.filters.is_empty())?;
+    let filter = |filter: &RemoteFilter| {
+        let mask = Ipv4Addr::from_bits(RemoteFilter::mask(filter.prefix));
+        Filter::new(filter.network.into(), mask.into(), NetPort::new(filter.port))
+    };
+    Some(Filters::new(until, forward.filters.iter().map(filter)))
 }
 
 /// The forward that a slot and its entries of the remotes map make at `now`; the reverse of [`flags`]
@@ -54,6 +69,7 @@ pub(super) fn read(
     owner: Owner,
     lease: BootTime,
     listed: impl Iterator<Item = (RemoteKey, BootTime)>,
+    filters: Option<&Filters>,
 ) -> PortForward {
     let client = owner.endpoint();
     let mut forward = PortForward {
@@ -61,6 +77,7 @@ pub(super) fn read(
         external_port,
         internal: SocketAddrV4::new(client.addr.into(), client.port.get()),
         any_remote: owner.has(Owner::ANY_REMOTE).then_some(lease),
+        filters: Vec::new(),
         remotes: Vec::new(),
         disabled: Vec::new(),
     };
@@ -72,9 +89,18 @@ pub(super) fn read(
             None => forward.any_remote = Some(until),
         }
     }
+    if let Some(filters) = filters.filter(|it| owner.has(Owner::FILTERED) && it.until > now.0) {
+        forward.any_remote = Some(BootTime(filters.until));
+        forward.filters = filters.filters.iter().filter(|it| it.used == 1).map(decode).collect();
+    }
     forward.remotes.sort_unstable();
     forward.disabled.sort_unstable();
     forward
+}
+
+fn decode(filter: &Filter) -> RemoteFilter {
+    let prefix = Ipv4Addr::from(filter.mask).to_bits().leading_ones() as u8;
+    RemoteFilter::new(filter.network.into(), prefix, filter.port.get())
 }
 
 #[cfg(test)]
@@ -91,6 +117,7 @@ mod tests {
             external_port: 6000,
             internal: SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5600),
             any_remote: any.map(|seconds| NOW.plus_secs(seconds)),
+            filters: Vec::new(),
             remotes: host.map(|seconds| (HOST, NOW.plus_secs(seconds))).into_iter().collect(),
             disabled: disabled.iter().map(|seconds| (None, NOW.plus_secs(*seconds))).collect(),
         }
@@ -111,7 +138,29 @@ mod tests {
             let owner = Owner::new(endpoint(&forward), flags(&forward));
             let place = (forward.protocol, forward.external_port);
             let entries = listed(SLOT, &forward).into_iter();
-            assert_eq!(read(NOW, place, owner, forward.deadline(), entries), forward);
+            let read = read(NOW, place, owner, forward.deadline(), entries, None);
+            assert_eq!(read, forward);
+        }
+    }
+
+    #[test]
+    fn filters_are_read_again_and_everybody_is_not_listed_beside_them() {
+        let filters = vec![
+            RemoteFilter::new(Ipv4Addr::new(198, 51, 100, 0), 24, 53),
+            RemoteFilter::new(Ipv4Addr::UNSPECIFIED, 0, 0),
+            RemoteFilter::new(HOST, 32, 1),
+        ];
+        for (any, host, longest) in [(9, None, 9), (5, Some(9), 9)] {
+            let forward = PortForward { filters: filters.clone(), ..forward(Some(any), host, &[]) };
+            assert_eq!(flags(&forward), Owner::LISTED_REMOTES | Owner::FILTERED);
+            let owner = Owner::new(endpoint(&forward), flags(&forward));
+            let listed = listed(SLOT, &forward);
+            assert!(listed.iter().all(|(key, _)| !key.remote.is_unspecified()), "{listed:?}");
+            let written = super::filters(&forward);
+            let place = (Protocol::Udp, 6000);
+            let lease = NOW.plus_secs(longest);
+            let read = read(NOW, place, owner, lease, listed.into_iter(), written.as_ref());
+            assert_eq!(read, forward);
         }
     }
 
@@ -121,7 +170,7 @@ mod tests {
         let owner = Owner::new(endpoint(&forward), flags(&forward));
         let entries = listed(SLOT, &forward).into_iter();
         let later = NOW.plus_secs(8);
-        let left = read(later, (Protocol::Udp, 6000), owner, forward.deadline(), entries);
+        let left = read(later, (Protocol::Udp, 6000), owner, forward.deadline(), entries, None);
         assert_eq!((left.any_remote, left.disabled), (None, Vec::new()));
         assert_eq!(left.remotes, forward.remotes);
     }

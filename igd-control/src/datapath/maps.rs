@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::filters::Filters;
 use nat_common::hints::PortHints;
 use nat_common::link::{Link, TaggedKey};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey, SessionKey, SessionRecord};
@@ -21,6 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 type Bytes<const N: usize> = [u8; N];
 const ENDPOINT: usize = size_of::<EndpointKey>();
 const REMOTE: usize = size_of::<RemoteKey>();
+const FILTERS: usize = size_of::<Filters>();
 const LINK: usize = size_of::<Link>();
 const TAGGED: usize = size_of::<TaggedKey>();
 const SETTINGS: usize = size_of::<Settings>();
@@ -40,6 +42,7 @@ pub struct Maps {
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
     endpoints_fd: OwnedFd,
     remotes: Mutex<HashMap<MapData, Bytes<REMOTE>, u64>>,
+    filters: Mutex<HashMap<MapData, u32, Bytes<FILTERS>>>,
     externals: Mutex<HashMap<MapData, Bytes<4>, u32>>,
     pool: Mutex<Array<MapData, Bytes<4>>>,
     links: Mutex<Array<MapData, Bytes<LINK>>>,
@@ -82,6 +85,7 @@ impl Maps {
             endpoints_fd: endpoints.fd().as_fd().try_clone_to_owned()?,
             endpoints: Mutex::new(Map::HashMap(endpoints).try_into().context(maps::ENDPOINTS)?),
             remotes: Mutex::new(take(maps::REMOTES)?.try_into().context(maps::REMOTES)?),
+            filters: Mutex::new(take(maps::FILTERS)?.try_into().context(maps::FILTERS)?),
             externals: Mutex::new(take(maps::EXTERNALS)?.try_into().context(maps::EXTERNALS)?),
             pool: Mutex::new(take(maps::POOL)?.try_into().context(maps::POOL)?),
             links: Mutex::new(take(maps::LINKS)?.try_into().context(maps::LINKS)?),
@@ -207,6 +211,26 @@ impl Maps {
         entries
             .map(|(key, deadline)| (bytemuck::cast::<Bytes<REMOTE>, _>(key), BootTime(deadline)))
             .collect()
+    }
+
+    /// States the filters of a slot.
+    ///
+    /// # Errors
+    /// When there is no room.
+    pub fn set_filters(&self, slot: u32, filters: &Filters) -> Result<()> {
+        Ok(lock(&self.filters).insert(slot, bytes::<_, FILTERS>(filters), 0)?)
+    }
+
+    /// Takes the filters of a slot away.
+    pub fn remove_filters(&self, slot: u32) {
+        let _ = lock(&self.filters).remove(&slot);
+    }
+
+    /// All filters, by slot.
+    pub fn filters(&self) -> std::collections::HashMap<u32, Filters> {
+        let map = lock(&self.filters);
+        let entries = map.iter().filter_map(Result::ok);
+        entries.map(|(slot, filters)| (slot, bytemuck::pod_read_unaligned(&filters))).collect()
     }
 
     /// States the router's own addresses on the WAN: the pool first, then the others.

@@ -28,11 +28,12 @@ use std::ptr::NonNull;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 16] = [
+const PINNED: [&str; 17] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
     maps::REMOTES,
+    maps::FILTERS,
     maps::FRAGMENTS,
     maps::CONTACTS,
     maps::CLIENTS,

@@ -4,6 +4,7 @@ use super::arguments::Value;
 use super::connection::Status;
 use super::error::{ActionError, ErrorCode};
 use super::gateway::{Call, Gateway};
+use super::outside::is_private;
 use crate::mapping::PacketPath;
 use nat_common::BootTime;
 
@@ -82,10 +83,12 @@ impl<P: PacketPath> Gateway<P> {
         vec![Value::Boolean(false), Value::Boolean(true)]
     }
 
-    /// GetExternalIPAddress: empty while there is no connection.
+    /// GetExternalIPAddress: empty while there is no connection, and where a private address is not to
+    /// be told.
     pub(super) fn external_ip_address(&self) -> Vec<Value> {
-        let address = self.external_address().map(|address| address.to_string());
-        vec![Value::text(address.unwrap_or_default())]
+        let hides = self.outside.hides_private;
+        let address = self.external_address().filter(|address| !hides || !is_private(*address));
+        vec![Value::text(address.map(|address| address.to_string()).unwrap_or_default())]
     }
 
     /// SetEnabledForInternet.

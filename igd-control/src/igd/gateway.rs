@@ -5,6 +5,7 @@ use super::connection::{Connection, ConnectionConfig, Errand};
 use super::device::Tree;
 use super::error::ActionError;
 use super::message::{ControlRequest, ControlResponse, Invocation};
+use super::outside::{Done, Outside, Touched};
 use super::spec::Action;
 use super::view::MappingView;
 use super::wan_ip_connection::MAX_LEASE;
@@ -60,6 +61,17 @@ pub(super) struct Call<'a> {
     pub(super) arguments: &'a Arguments,
 }
 
+/// The parts of a gateway that are of no protocol.
+#[derive(Debug)]
+pub(crate) struct Parts<'a, P> {
+    pub(crate) path: &'a mut P,
+    pub(crate) table: &'a mut PortMappingTable,
+    pub(crate) policy: &'a Policy,
+    pub(crate) random: &'a mut Random,
+    /// The address that remote hosts see; `None` while there is no connection.
+    pub(crate) external: Option<Ipv4Addr>,
+}
+
 /// Traffic over the WAN interface since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrafficTotals {
@@ -99,6 +111,10 @@ pub struct Gateway<P> {
     pub(super) access_provider: String,
     /// Long lists that are being sent hold a share of it.
     pub(super) listings: Arc<()>,
+    /// What lies beyond the packet path.
+    pub(super) outside: Outside,
+    /// What the last action was about.
+    pub(super) touched: Option<Touched>,
 }
 
 impl<P: PacketPath> Gateway<P> {
@@ -117,6 +133,8 @@ impl<P: PacketPath> Gateway<P> {
             permitted: None,
             access_provider: config.access_provider.clone(),
             listings: Arc::default(),
+            outside: Outside::default(),
+            touched: None,
         };
         gateway.refresh(now);
         gateway
@@ -132,12 +150,27 @@ impl<P: PacketPath> Gateway<P> {
 
     /// Carries out an action. What it changed is in force in the packet path when this returns.
     pub fn carry_out(&mut self, now: BootTime, invocation: &Invocation) -> ControlResponse {
+        invocation.respond(self.act(now, invocation))
+    }
+
+    /// The same without the answer, where that has to wait for somebody else.
+    pub fn act(&mut self, now: BootTime, invocation: &Invocation) -> Done {
+        self.touched = None;
         self.refresh(now);
         self.expire(now);
         let Invocation { peer, service, run, ref arguments, .. } = *invocation;
         let outcome = self.run(run, &Call { now, peer, tree: service.tree(), arguments });
         self.permit();
-        invocation.answer(outcome)
+        Done(outcome)
+    }
+
+    /// What other protocols than UPnP work on, as it is at `now`.
+    pub(crate) fn parts(&mut self, now: BootTime) -> Parts<'_, P> {
+        self.refresh(now);
+        self.expire(now);
+        let external = self.external_address();
+        let Self { path, table, policy, random, .. } = self;
+        Parts { path, table, policy, random, external }
     }
 
     /// Removes the mappings whose lease has ended, and returns them.
@@ -198,7 +231,9 @@ impl<P: PacketPath> Gateway<P> {
 
     /// The address that remote hosts see; `None` while there is no connection.
     pub fn external_address(&self) -> Option<Ipv4Addr> {
-        self.path.external_address().filter(|_| self.connection.transits())
+        let own = self.path.external_address();
+        let address = self.outside.upstream.unwrap_or(own);
+        address.filter(|_| own.is_some() && self.connection.transits())
     }
 
     /// Takes over a forward that the packet path held before a restart.

@@ -5,7 +5,7 @@ use crate::mapping::{
     Change, Limits, MapError, MappingKey, MappingRequest, PacketPath, PortForward, PortMapping,
     Remembered,
 };
-use nat_common::BootTime;
+use nat_common::{BootTime, Protocol};
 
 /// What came of taking back what was remembered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +32,12 @@ impl<P: PacketPath> Gateway<P> {
     pub fn remove_static(&mut self, now: BootTime, key: &MappingKey) -> bool {
         let is_static = self.table.get(key).is_some_and(PortMapping::is_static);
         is_static && self.table.remove(&mut self.path, now, key).is_some()
+    }
+
+    /// Removes the leased mappings of an external port.
+    pub fn drop_leased(&mut self, now: BootTime, protocol: Protocol, port: u16) {
+        let leased = |mapping: &PortMapping| !mapping.is_static();
+        self.table.remove_range(&mut self.path, now, protocol, port..=port, leased);
     }
 
     /// The static mappings.

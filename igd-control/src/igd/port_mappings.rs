@@ -4,9 +4,10 @@ use super::arguments::{Arguments, Value};
 use super::device::Tree;
 use super::error::{ActionError, ErrorCode};
 use super::gateway::{Call, Gateway};
+use super::outside::Touched;
 use super::policy::denied;
 use super::wan_ip_connection::MAX_LEASE;
-use crate::mapping::{MapError, MappingKey, MappingRequest, PacketPath, PortMapping};
+use crate::mapping::{MapError, MappingKey, MappingRequest, Origin, PacketPath, PortMapping};
 use crate::wire::port_listing::PortListing;
 use nat_common::Protocol;
 use nat_common::ports::WILDCARD_PORT;
@@ -30,7 +31,9 @@ impl<P: PacketPath> Gateway<P> {
     pub(super) fn add_mapping(&mut self, call: &Call<'_>) -> Answer {
         let request = self.mapping_request(call)?;
         self.policy.check_add(call.peer, &request)?;
+        self.check_wildcard(&request.key)?;
         self.table.add(&mut self.path, call.now, &request)?;
+        self.touched = Some(Touched::Made { key: request.key, any: false });
         Ok(Vec::new())
     }
 
@@ -38,10 +41,13 @@ impl<P: PacketPath> Gateway<P> {
     pub(super) fn add_any_mapping(&mut self, call: &Call<'_>) -> Answer {
         let request = self.mapping_request(call)?;
         self.policy.check_add(call.peer, &request)?;
+        self.check_wildcard(&request.key)?;
         let random = &mut self.random;
         let mut random = || random.next_u32();
         let fits = |port| self.policy.fits(call.peer, &request, port);
         let port = self.table.add_any(&mut self.path, call.now, &request, &mut random, &fits)?;
+        let key = MappingKey { external_port: port, ..request.key };
+        self.touched = Some(Touched::Made { key, any: true });
         Ok(vec![Value::Ui2(port)])
     }
 
@@ -84,8 +90,12 @@ impl<P: PacketPath> Gateway<P> {
     }
 
     /// GetSpecificPortMappingEntry.
-    pub(super) fn specific_entry(&self, call: &Call<'_>) -> Answer {
-        Ok(details(self.visible(call)?, call))
+    pub(super) fn specific_entry(&mut self, call: &Call<'_>) -> Answer {
+        let found = self.visible(call).map(|mapping| details(mapping, call));
+        if found.as_ref().is_err_and(|error| error.code == ErrorCode::NoSuchEntryInArray) {
+            self.touched = Some(Touched::Missing(mapping_key(call.arguments)?));
+        }
+        found
     }
 
     /// GetListOfPortMappings.
@@ -121,6 +131,8 @@ impl<P: PacketPath> Gateway<P> {
             enabled: arguments.boolean("NewEnabled")?,
             description: cut(arguments.text("NewPortMappingDescription")?).to_owned(),
             deadline: call.now.plus_secs(lease.into()),
+            origin: Origin::Upnp,
+            filters: Vec::new(),
         })
     }
 
@@ -165,7 +177,7 @@ impl From<MapError> for ActionError {
         match error {
             MapError::Conflict => ErrorCode::ConflictInMappingEntry,
             MapError::HeldByRouter => ErrorCode::ConflictWithOtherMechanisms,
-            MapError::NoPortMaps => ErrorCode::NoPortMapsAvailable,
+            MapError::NoPortMaps | MapError::Quota => ErrorCode::NoPortMapsAvailable,
             MapError::Failed => ErrorCode::ActionFailed,
         }
         .into()

@@ -1,6 +1,7 @@
 //! What an operator sees of the gateway.
 
-use crate::mapping::PortMapping;
+use crate::mapping::{Origin, PortMapping};
+use crate::policy::Via;
 use nat_common::BootTime;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -19,6 +20,11 @@ pub struct MappingView {
     pub enabled: bool,
     /// The client's own words.
     pub description: String,
+    /// By which protocol it was made; `None`: nobody remembers.
+    pub via: Option<Via>,
+    /// Whom it lets in, if not everybody: networks, and a port if only that one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<String>,
     /// Seconds until the lease ends; `None` for a static mapping.
     pub lease_left: Option<u32>,
 }
@@ -33,6 +39,13 @@ impl MappingView {
             internal: mapping.internal,
             enabled: mapping.enabled,
             description: mapping.description.clone(),
+            via: match mapping.origin {
+                Origin::Upnp => Some(Via::Upnp),
+                Origin::NatPmp => Some(Via::NatPmp),
+                Origin::Pcp(_) => Some(Via::Pcp),
+                Origin::Unknown => None,
+            },
+            filters: mapping.filters.iter().map(ToString::to_string).collect(),
             lease_left: (!mapping.is_static()).then(|| mapping.lease_left(now)),
         }
     }

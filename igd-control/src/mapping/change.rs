@@ -1,6 +1,6 @@
 //! Adding, removing and expiring: the changes that reach the packet path.
 
-use super::entry::{MappingKey, MappingRequest, PortMapping};
+use super::entry::{MappingKey, MappingRequest, Origin, PortMapping};
 use super::error::MapError;
 use super::path::{PacketPath, PathError, PortForward};
 use super::table::PortMappingTable;
@@ -96,6 +96,8 @@ impl PortMappingTable {
                 enabled,
                 description: description.to_owned(),
                 deadline,
+                origin: Origin::Unknown,
+                filters: if remote.is_none() { forward.filters.clone() } else { Vec::new() },
                 sequence: self.next_sequence,
             });
             self.next_sequence += 1;
@@ -124,6 +126,10 @@ impl PortMappingTable {
             }
             on_port += 1;
         }
+        // What the operator makes, and what is there already, is not asked.
+        if !request.is_static() && !overwrites && self.companion_is_kept(request) {
+            return Err(MapError::Conflict);
+        }
         let limits = &self.limits;
         let of_client = self.mappings_of(*request.internal.ip());
         let reached = [
@@ -134,10 +140,26 @@ impl PortMappingTable {
         match reached.into_iter().find(|(_, reached)| *reached && !overwrites) {
             Some((limit, _)) => {
                 metrics::hit(limit);
-                Err(MapError::NoPortMaps)
+                Err(match limit {
+                    Limit::MappingsPerClient => MapError::Quota,
+                    _ => MapError::NoPortMaps,
+                })
             }
             None => Ok(()),
         }
+    }
+
+    /// Whether NAT-PMP has the same port of the other protocol kept for another client: who maps a TCP
+    /// port may map the UDP port of that number later, and the other way round (RFC 6886 3.3).
+    fn companion_is_kept(&self, request: &MappingRequest) -> bool {
+        let protocol = match request.key.protocol {
+            Protocol::Tcp => Protocol::Udp,
+            _ => Protocol::Tcp,
+        };
+        let asks = request.origin == Origin::NatPmp;
+        self.on_port(&MappingKey { protocol, ..request.key }).any(|other| {
+            (asks || other.origin == Origin::NatPmp) && other.internal.ip() != request.internal.ip()
+        })
     }
 
     /// Removes mappings, given in the order of their keys, as one change. Mappings that could not

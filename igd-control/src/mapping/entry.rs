@@ -1,7 +1,9 @@
 //! What a port mapping is, and what a client says when it asks for one.
 
+use crate::wire::pcp::Nonce;
 use nat_common::{BootTime, Protocol};
 use std::cmp::Ordering;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
@@ -47,6 +49,52 @@ impl PartialOrd for MappingKey {
     }
 }
 
+/// By which protocol a mapping was made, and what that protocol keeps with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// By UPnP, or by the operator.
+    #[default]
+    Upnp,
+    /// By NAT-PMP.
+    NatPmp,
+    /// By PCP, with the nonce that proves who has made it (RFC 6887 11.1).
+    Pcp(Nonce),
+    /// It was found in the packet path, and nobody remembers.
+    Unknown,
+}
+
+/// Some of the remote hosts and ports: those that a mapping with filters lets in (RFC 6887 13.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RemoteFilter {
+    /// The network, whose bits after the prefix are zeros.
+    pub network: Ipv4Addr,
+    /// How many leading bits count.
+    pub prefix: u8,
+    /// The only port; 0: all of them.
+    pub port: u16,
+}
+
+impl RemoteFilter {
+    /// A filter of the network in which an address lies.
+    pub fn new(address: Ipv4Addr, prefix: u8, port: u16) -> Self {
+        let prefix = prefix.min(32);
+        let network = Ipv4Addr::from_bits(address.to_bits() & Self::mask(prefix));
+        Self { network, prefix, port }
+    }
+
+    /// The mask of a prefix.
+    pub fn mask(prefix: u8) -> u32 {
+        u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for RemoteFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)?;
+        if self.port == 0 { Ok(()) } else { write!(f, ":{}", self.port) }
+    }
+}
+
 /// What a client asks for, by whichever protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MappingRequest {
@@ -60,6 +108,10 @@ pub struct MappingRequest {
     pub description: String,
     /// When the lease ends; [`BootTime::NEVER`] for a static mapping.
     pub deadline: BootTime,
+    /// Who asks.
+    pub origin: Origin,
+    /// Whom it lets in of those that its key lets in; empty: all of them.
+    pub filters: Vec<RemoteFilter>,
 }
 
 impl MappingRequest {
@@ -82,6 +134,10 @@ pub struct PortMapping {
     pub description: String,
     /// When the lease ends; [`BootTime::NEVER`] for a static mapping.
     pub deadline: BootTime,
+    /// Who has made it.
+    pub origin: Origin,
+    /// Whom it lets in of those that its key lets in; empty: all of them.
+    pub filters: Vec<RemoteFilter>,
     /// Place in the order of creation.
     pub(super) sequence: u64,
 }
@@ -94,6 +150,8 @@ impl PortMapping {
             enabled: request.enabled,
             description: request.description.clone(),
             deadline: request.deadline,
+            origin: request.origin,
+            filters: request.filters.clone(),
             sequence,
         }
     }

@@ -14,6 +14,9 @@ pub enum MapError {
     /// A limit is reached, or no port is free.
     #[error("there is no room for another mapping")]
     NoPortMaps,
+    /// The internal client has as many mappings as it may have.
+    #[error("the internal client has as many mappings as it may have")]
+    Quota,
     /// The packet path refused for a reason that its log tells.
     #[error("the packet path failed")]
     Failed,

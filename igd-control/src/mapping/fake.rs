@@ -5,7 +5,7 @@ use crate::igd::connection::WanLink;
 use super::path::{PacketPath, PathError, PortForward};
 use nat_common::{BootTime, Protocol};
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// What was asked of the packet path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub(crate) struct FakePath {
     /// Everything but these ports is refused.
     pub(crate) only: Option<Vec<u16>>,
     pub(crate) calls: Vec<Call>,
+    /// External ports that sessions of internal endpoints hold.
+    pub(crate) leaving: HashMap<(u8, SocketAddrV4), u16>,
     /// Packets may transit.
     pub(crate) transits: bool,
     /// The WAN interface has no carrier.
@@ -60,6 +62,15 @@ impl PacketPath for FakePath {
 
     fn external_address(&self) -> Option<Ipv4Addr> {
         self.external
+    }
+
+    fn external_port(
+        &self,
+        _now: BootTime,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+    ) -> Option<u16> {
+        self.leaving.get(&(protocol as u8, internal)).copied()
     }
 
     fn open(&mut self, _now: BootTime, forward: &PortForward) -> Result<(), PathError> {

@@ -33,6 +33,8 @@ impl From<&PortMapping> for Remembered {
                 enabled: mapping.enabled,
                 description: mapping.description.clone(),
                 deadline: mapping.deadline,
+                origin: mapping.origin,
+                filters: mapping.filters.clone(),
             },
             sequence: mapping.sequence,
         }
@@ -68,16 +70,17 @@ impl PortMappingTable {
         self.next_sequence = self.next_sequence.max(next);
     }
 
-    /// Gives a mapping that was [adopted](Self::adopt) its words and its place again, if it is still
-    /// the same client's. Whether it is enabled, and until when, the packet path knows better. Tells
-    /// whether there is such a mapping.
+    /// Gives a mapping that was [adopted](Self::adopt) its words, its origin and its place again, if it
+    /// is still the same client's. Whether it is enabled, for whom and until when, the packet path knows
+    /// better. Tells whether there is such a mapping.
     pub fn recall(&mut self, remembered: &Remembered) -> bool {
         let Some(mapping) = self.entries.get(&remembered.mapping.key) else { return false };
         if mapping.internal != remembered.mapping.internal {
             return false;
         }
         let description = remembered.mapping.description.clone();
-        self.record(PortMapping { description, sequence: remembered.sequence, ..mapping.clone() });
+        let (origin, sequence) = (remembered.mapping.origin, remembered.sequence);
+        self.record(PortMapping { description, origin, sequence, ..mapping.clone() });
         true
     }
 

@@ -17,6 +17,8 @@ fn request(port: u16, client: Ipv4Addr) -> MappingRequest {
         enabled: true,
         description: format!("port {port}"),
         deadline: NOW.plus_secs(100),
+        origin: Origin::Upnp,
+        filters: Vec::new(),
     }
 }
 

@@ -22,7 +22,9 @@ mod model_tests;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{FIRST_UNPRIVILEGED, MappingKey, MappingRequest, PortMapping};
+pub use entry::{
+    FIRST_UNPRIVILEGED, MappingKey, MappingRequest, Origin, PortMapping, RemoteFilter,
+};
 pub use error::MapError;
 pub use memory::{Change, Remembered};
 pub use path::{PacketPath, PathError, PortForward};

@@ -38,6 +38,8 @@ fn request() -> impl Strategy<Value = MappingRequest> {
             enabled,
             description: String::new(),
             deadline: if lease == 0 { BootTime::NEVER } else { BootTime(lease) },
+            origin: Origin::Upnp,
+            filters: Vec::new(),
         },
     )
 }
@@ -81,9 +83,13 @@ impl Model {
             return Ok(());
         }
         let of_client = self.0.iter().filter(|entry| entry.internal.ip() == request.internal.ip());
-        let beyond = self.0.len() >= LIMITS.mappings || of_client.count() >= LIMITS.per_client;
-        if beyond && !request.is_static() || sharing >= LIMITS.per_port {
+        let of_client = of_client.count();
+        let full = self.0.len() >= LIMITS.mappings && !request.is_static();
+        if full || sharing >= LIMITS.per_port {
             return Err(MapError::NoPortMaps);
+        }
+        if of_client >= LIMITS.per_client && !request.is_static() {
+            return Err(MapError::Quota);
         }
         self.0.push(request.clone());
         Ok(())
@@ -104,6 +110,7 @@ impl Model {
                 external_port: entry.key.external_port,
                 internal: entry.internal,
                 any_remote: None,
+                filters: Vec::new(),
                 remotes: Vec::new(),
                 disabled: Vec::new(),
             });

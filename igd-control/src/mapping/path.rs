@@ -1,5 +1,6 @@
 //! What the port-mapping table asks of the packet path.
 
+use super::entry::RemoteFilter;
 use crate::igd::connection::WanLink;
 use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
@@ -18,6 +19,8 @@ pub struct PortForward {
     pub internal: SocketAddrV4,
     /// Until when any remote host is let in; `None` when only the listed ones are.
     pub any_remote: Option<BootTime>,
+    /// Whom `any_remote` stands for; empty: everybody.
+    pub filters: Vec<RemoteFilter>,
     /// Remote hosts that are let in, each until its own deadline.
     pub remotes: Vec<(Ipv4Addr, BootTime)>,
     /// Disabled mappings, by their remote host (`None`: any), each until its own deadline: the port is
@@ -78,6 +81,17 @@ pub trait PacketPath {
     /// closed.
     fn close_all(&mut self, now: BootTime, forwards: &[PortForward]) {
         forwards.iter().for_each(|forward| self.close(now, forward));
+    }
+
+    /// The external port from which packets of an internal endpoint leave, when sessions of its own or
+    /// a forward hold one on the address of the forwards.
+    fn external_port(
+        &self,
+        _now: BootTime,
+        _protocol: Protocol,
+        _internal: SocketAddrV4,
+    ) -> Option<u16> {
+        None
     }
 
     /// What the WAN link is like.

@@ -55,6 +55,58 @@ impl PortMappingTable {
             Err(MapError::Conflict | MapError::HeldByRouter) => {}
             result => return result.map(|()| wanted),
         }
+        self.pick(path, now, request, random, fits)
+    }
+
+    /// Adds a mapping as [`add_any`](Self::add_any) does, but never in the place of one that there is,
+    /// and from the wanted port only if it `fits`.
+    ///
+    /// # Errors
+    /// As [`add_any`](Self::add_any).
+    pub fn add_beside<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        request: &MappingRequest,
+        random: &mut dyn FnMut() -> u32,
+        fits: &dyn Fn(u16) -> bool,
+    ) -> Result<u16, MapError> {
+        let wanted = request.key.external_port;
+        match self.add_wanted(path, now, request, fits) {
+            Err(MapError::Conflict | MapError::HeldByRouter) => {
+                self.pick(path, now, request, random, fits)
+            }
+            result => result.map(|()| wanted),
+        }
+    }
+
+    /// Adds a mapping from the port that it wants, if that `fits` and no other has its identity.
+    ///
+    /// # Errors
+    /// [`MapError`].
+    pub fn add_wanted<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        request: &MappingRequest,
+        fits: &dyn Fn(u16) -> bool,
+    ) -> Result<(), MapError> {
+        if self.get(&request.key).is_some() || !fits(request.key.external_port) {
+            return Err(MapError::Conflict);
+        }
+        self.add(path, now, request)
+    }
+
+    /// Adds a mapping from a free port that `fits`, with the parity of the wanted one if that can be.
+    fn pick<P: PacketPath>(
+        &mut self,
+        path: &mut P,
+        now: BootTime,
+        request: &MappingRequest,
+        random: &mut dyn FnMut() -> u32,
+        fits: &dyn Fn(u16) -> bool,
+    ) -> Result<u16, MapError> {
+        let wanted = request.key.external_port;
         let mut attempt = request.clone();
         for try_number in 0..2 * TRIES {
             let mut port = port_at(random());

@@ -7,7 +7,7 @@ use super::order::Order;
 use super::path::PortForward;
 use nat_common::{BootTime, Protocol};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 
 /// How many mappings there may be.
@@ -65,6 +65,8 @@ pub struct PortMappingTable {
     pub(super) log: Option<Vec<Change>>,
     order: Order,
     clients: HashMap<Ipv4Addr, Client>,
+    /// By protocol, internal endpoint and place in the order of creation.
+    internals: BTreeMap<(u8, SocketAddrV4, u64), MappingKey>,
 }
 
 impl PortMappingTable {
@@ -126,6 +128,23 @@ impl PortMappingTable {
         })
     }
 
+    /// Mappings of a protocol that lead to the `internal` endpoints of a client, oldest first for each.
+    pub fn leading_to(
+        &self,
+        protocol: Protocol,
+        client: Ipv4Addr,
+        internal: RangeInclusive<u16>,
+    ) -> impl Iterator<Item = &PortMapping> {
+        let row = protocol as u8;
+        let (first, last) = internal.into_inner();
+        let ports = (first <= last).then_some((first, last));
+        ports.into_iter().flat_map(move |(first, last)| {
+            let from = (row, SocketAddrV4::new(client, first), 0);
+            let to = (row, SocketAddrV4::new(client, last), u64::MAX);
+            self.internals.range(from..=to).filter_map(|(_, key)| self.entries.get(key))
+        })
+    }
+
     /// All mappings, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &PortMapping> {
         self.order.iter().filter_map(|key| self.entries.get(&key))
@@ -158,6 +177,7 @@ impl PortMappingTable {
         self.detach(&key);
         self.note(|| Change::Put(Remembered::from(&mapping)));
         self.order.insert(mapping.sequence, key);
+        self.internals.insert(place(&mapping), key);
         let client = self.clients.entry(*mapping.internal.ip()).or_default();
         client.mappings += 1;
         if mapping.is_unprivileged() {
@@ -179,6 +199,7 @@ impl PortMappingTable {
     fn detach(&mut self, key: &MappingKey) -> Option<PortMapping> {
         let mapping = self.entries.remove(key)?;
         self.order.remove(mapping.sequence);
+        self.internals.remove(&place(&mapping));
         let address = *mapping.internal.ip();
         if let Some(client) = self.clients.get_mut(&address) {
             client.mappings -= 1;
@@ -202,6 +223,11 @@ impl PortMappingTable {
     }
 }
 
+/// Where a mapping stands among those that lead to internal endpoints.
+const fn place(mapping: &PortMapping) -> (u8, SocketAddrV4, u64) {
+    (mapping.key.protocol as u8, mapping.internal, mapping.sequence)
+}
+
 /// The forward that mappings of one port make together.
 fn sum<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> Option<PortForward> {
     let mut forward: Option<PortForward> = None;
@@ -211,12 +237,16 @@ fn sum<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> Option<PortForwar
             external_port: mapping.key.external_port,
             internal: mapping.internal,
             any_remote: None,
+            filters: Vec::new(),
             remotes: Vec::new(),
             disabled: Vec::new(),
         });
         match mapping.key.remote {
             remote if !mapping.enabled => forward.disabled.push((remote, mapping.deadline)),
-            None => forward.any_remote = Some(mapping.deadline),
+            None => {
+                forward.any_remote = Some(mapping.deadline);
+                forward.filters = mapping.filters.clone();
+            }
             Some(remote) => forward.remotes.push((remote, mapping.deadline)),
         }
     }

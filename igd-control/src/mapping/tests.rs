@@ -22,6 +22,8 @@ fn request(
         enabled: true,
         description: "test".into(),
         deadline: NOW.plus_secs(100),
+        origin: Origin::Upnp,
+        filters: Vec::new(),
     }
 }
 
@@ -288,7 +290,7 @@ fn limits_are_kept_but_do_not_stop_refreshing() {
     let (mut table, mut path) = (PortMappingTable::new(limits), FakePath::new());
     table.add(&mut path, NOW, &tcp(5000)).unwrap();
     table.add(&mut path, NOW, &tcp(5001)).unwrap();
-    assert_eq!(table.add(&mut path, NOW, &tcp(5002)), Err(MapError::NoPortMaps));
+    assert_eq!(table.add(&mut path, NOW, &tcp(5002)), Err(MapError::Quota));
     table.add(&mut path, NOW, &tcp(5001)).unwrap();
     table.add(&mut path, NOW, &request(Protocol::Tcp, 5002, None, HOST_B)).unwrap();
     let fourth = request(Protocol::Tcp, 5003, None, HOST_B);
@@ -330,6 +332,7 @@ fn adopted_forwards_are_listed_and_expire() {
         external_port: 9000,
         internal: SocketAddrV4::new(HOST_B, 9000),
         any_remote: Some(NOW.plus_secs(5)),
+        filters: Vec::new(),
         remotes: vec![(REMOTE_X, NOW.plus_secs(9))],
         disabled: vec![(Some(REMOTE_Y), NOW.plus_secs(7))],
     };

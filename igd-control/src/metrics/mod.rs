@@ -78,7 +78,12 @@ metrics! {
     Mappings = "igd_mappings", Gauge, ["protocol", "kind"], "Port mappings: leased or static.";
     Subscriptions = "igd_subscriptions", Gauge, [], "Subscriptions to events.";
     LeasesExpired = "igd_leases_expired_total", Counter, [], "Port mappings removed at the end of their lease.";
-    Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by UPnP's error code; 0 is success.";
+    Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by the error or result code of UPnP, PCP (MAP, ...) or NAT-PMP (map, address); 0 is success.";
+    PcpEpoch = "igd_pcp_epoch_seconds", Gauge, [], "Epoch time of PCP and NAT-PMP: since when no mapping was lost and the external address is this one.";
+    DoubleNat = "igd_double_nat", Gauge, [], "Whether the gateway is itself behind a NAT, as far as can be seen (1) or not (0).";
+    UpstreamUp = "igd_upstream_in_service", Gauge, [], "Whether the PCP server upstream is in service (1) or not (0); only where one is configured.";
+    UpstreamMappings = "igd_upstream_mappings", Gauge, ["state"], "Port mappings at the PCP server upstream: in force (held), and all that are wanted there.";
+    UpstreamLosses = "igd_upstream_losses_total", Counter, [], "How often the PCP server upstream had lost its state.";
     LimitsHit = "igd_limits_hit_total", Counter, ["limit"], "How often a limit of the daemon was reached, and something refused or ended.";
     StoreFailing = "igd_store_failing", Gauge, [], "Whether port mappings cannot be kept at the moment (1) or can (0).";
     StoreErrors = "igd_store_errors_total", Counter, [], "What went wrong with the store.";

@@ -128,6 +128,16 @@ impl Policy {
         self.by_rule(question).unwrap_or_else(|| self.by_mode(question))
     }
 
+    /// An external port, other than the wildcard, that the mapping may have, if there is one. Decisions
+    /// change at the ends of the ranges that rules name and at the first unprivileged port, and
+    /// nowhere else.
+    pub fn some_port(&self, question: &Question) -> Option<u16> {
+        let named = self.rules.iter().flat_map(Rule::named_external);
+        let ends = named.flat_map(|range| [range.ends().0, range.ends().1.saturating_add(1)]);
+        let mut ports = [FIRST_UNPRIVILEGED, 1].into_iter().chain(ends).filter(|port| *port != 0);
+        ports.find(|port| self.decide(&Question { external_port: *port, ..*question }).allowed)
+    }
+
     /// What the first rule that matches says.
     fn by_rule(&self, question: &Question) -> Option<Decision> {
         let matching = self.rules.iter().position(|rule| rule.matches(self.mode, question))?;

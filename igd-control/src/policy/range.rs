@@ -67,6 +67,11 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Its ends.
+    pub(super) const fn ends(self) -> (u16, u16) {
+        (self.first, self.last)
+    }
+
     /// Whether it holds a port.
     pub const fn contains(self, port: u16) -> bool {
         self.first <= port && port <= self.last

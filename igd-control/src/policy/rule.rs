@@ -100,6 +100,11 @@ impl Rule {
             && any(&self.via, true, |named| *named == via)
     }
 
+    /// The external ports that it names.
+    pub(super) fn named_external(&self) -> impl Iterator<Item = PortRange> + '_ {
+        self.external_ports.iter().flatten().copied()
+    }
+
     /// Whether the rule names an external port.
     pub(super) fn names_external(&self, port: u16) -> bool {
         any(&self.external_ports, false, |named| named.contains(port))

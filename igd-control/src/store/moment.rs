@@ -49,6 +49,15 @@ impl Moment {
         (here > now).then_some(here)
     }
 
+    /// Nanoseconds since an earlier moment; `None` when that cannot be told.
+    pub fn since(&self, earlier: &Self) -> Option<u64> {
+        if self.boot_id == earlier.boot_id && !self.boot_id.is_empty() {
+            return self.boot.checked_sub(earlier.boot);
+        }
+        let seconds = self.wall.checked_sub(earlier.wall).filter(|_| earlier.wall >= PLAUSIBLE)?;
+        Some(seconds.saturating_mul(NANOS_PER_SEC))
+    }
+
     /// How long the box was away, nanoseconds.
     fn away_since(&self, written: &Self) -> u64 {
         if written.wall < PLAUSIBLE {
@@ -116,6 +125,20 @@ mod tests {
         assert_eq!(left(WALL, WALL - HOUR), whole, "the time of the last shutdown");
         assert_eq!(left(100, 110), whole, "no clock, never set");
         assert_eq!(left(100, WALL), whole, "it was not set then and is now");
+    }
+
+    #[test]
+    fn the_time_between_moments_is_told_where_a_clock_knows_it() {
+        let earlier = moment("a", 100, WALL);
+        let since = |now: Moment| now.since(&earlier).map(|nanos| nanos / NANOS_PER_SEC);
+        assert_eq!(since(moment("a", 160, 0)), Some(60), "the same boot");
+        assert_eq!(since(moment("b", 10, WALL + HOUR)), Some(HOUR));
+        assert_eq!(since(moment("b", 10, WALL - 1)), None);
+        assert_eq!(
+            moment("b", 10, WALL).since(&moment("a", 100, 100)),
+            None,
+            "it was not set then"
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! How mappings are written down: JSON, a checksum before it where nothing else guards it.
 
 use super::Moment;
-use crate::mapping::{Change, MappingKey, MappingRequest, Remembered};
+use crate::mapping::{Change, MappingKey, MappingRequest, Origin, Remembered, RemoteFilter};
 use crate::policy::Transport;
+use crate::wire::pcp::Nonce;
 use nat_common::{BootTime, Protocol};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -27,6 +28,38 @@ pub(super) struct Row {
     /// Nanoseconds of `CLOCK_BOOTTIME`; none for what stays.
     deadline: Option<u64>,
     sequence: u64,
+    /// Rows from before there were others have none.
+    #[serde(default, skip_serializing_if = "By::is_upnp")]
+    by: By,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    filters: Vec<Filter>,
+}
+
+/// Who has made a mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum By {
+    #[default]
+    Upnp,
+    NatPmp,
+    /// With the mapping's nonce.
+    Pcp([u8; 12]),
+    Unknown,
+}
+
+impl By {
+    fn is_upnp(&self) -> bool {
+        *self == Self::Upnp
+    }
+}
+
+/// Whom a mapping lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Filter {
+    network: Ipv4Addr,
+    prefix: u8,
+    port: u16,
 }
 
 /// A line of the journal.
@@ -67,7 +100,43 @@ impl From<&Remembered> for Row {
             description: mapping.description.clone(),
             deadline: (!mapping.is_static()).then_some(mapping.deadline.0),
             sequence: *sequence,
+            by: mapping.origin.into(),
+            filters: mapping.filters.iter().map(Filter::from).collect(),
         }
+    }
+}
+
+impl From<Origin> for By {
+    fn from(origin: Origin) -> Self {
+        match origin {
+            Origin::Upnp => Self::Upnp,
+            Origin::NatPmp => Self::NatPmp,
+            Origin::Pcp(nonce) => Self::Pcp(nonce.0),
+            Origin::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<By> for Origin {
+    fn from(by: By) -> Self {
+        match by {
+            By::Upnp => Self::Upnp,
+            By::NatPmp => Self::NatPmp,
+            By::Pcp(nonce) => Self::Pcp(Nonce(nonce)),
+            By::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<&RemoteFilter> for Filter {
+    fn from(&RemoteFilter { network, prefix, port }: &RemoteFilter) -> Self {
+        Self { network, prefix, port }
+    }
+}
+
+impl From<Filter> for RemoteFilter {
+    fn from(Filter { network, prefix, port }: Filter) -> Self {
+        Self::new(network, prefix, port)
     }
 }
 
@@ -86,6 +155,8 @@ impl Row {
             enabled: self.enabled,
             description: self.description,
             deadline: now.translate(deadline, written)?,
+            origin: self.by.into(),
+            filters: self.filters.into_iter().map(RemoteFilter::from).collect(),
         };
         Some(Remembered { mapping, sequence: self.sequence })
     }
@@ -144,6 +215,8 @@ mod tests {
                 enabled: false,
                 description: "a \"game\"\nof \u{1f3b2}".to_owned(),
                 deadline: BootTime(77_000_000_000),
+                origin: Origin::Pcp(Nonce(*b"twelve bytes")),
+                filters: vec![RemoteFilter::new(Ipv4Addr::new(198, 51, 100, 0), 24, 53)],
             },
             sequence: 9,
         }
@@ -182,6 +255,28 @@ mod tests {
             // The sum is hexadecimal, in either case.
             let same = changed.eq_ignore_ascii_case(whole) && place < 8;
             assert_eq!(Line::read(&changed).is_some(), same, "byte {place}");
+        }
+    }
+
+    #[test]
+    fn a_row_from_before_pcp_is_read_as_upnps() {
+        let row = r#"{"key":{"protocol":"udp","external-port":6000,"remote-host":null},
+            "internal":"192.168.1.10:5600","enabled":true,"description":"","deadline":null,
+            "sequence":1}"#;
+        let row: Row = serde_json::from_str(row).unwrap();
+        let read = row.read(&now(), &now()).unwrap().mapping;
+        assert_eq!((read.origin, read.filters.len()), (Origin::Upnp, 0));
+        // And what is UPnP's is written as it was then.
+        let mut plain = remembered();
+        (plain.mapping.origin, plain.mapping.filters) = (Origin::Upnp, Vec::new());
+        let json = serde_json::to_string(&Row::from(&plain)).unwrap();
+        assert!(!json.contains("by") && !json.contains("filters"), "{json}");
+    }
+
+    #[test]
+    fn every_origin_is_read_as_it_was_written() {
+        for origin in [Origin::Upnp, Origin::NatPmp, Origin::Pcp(Nonce([0; 12])), Origin::Unknown] {
+            assert_eq!(Origin::from(By::from(origin)), origin);
         }
     }
 

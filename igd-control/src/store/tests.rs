@@ -1,7 +1,7 @@
 //! Stores in directories of their own.
 
 use super::*;
-use crate::mapping::{MappingKey, MappingRequest};
+use crate::mapping::{MappingKey, MappingRequest, Origin};
 use nat_common::Protocol;
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -32,6 +32,8 @@ fn mapping(port: u16) -> Remembered {
             enabled: true,
             description: format!("port {port}"),
             deadline: BootTime(0).plus_secs(600 + 3_600),
+            origin: Origin::Upnp,
+            filters: Vec::new(),
         },
         sequence: port.into(),
     }

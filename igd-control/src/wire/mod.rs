@@ -4,10 +4,14 @@
 //! - [`ssdp`]: discovery, section 1.
 //! - [`gena`]: events, section 4.
 //! - [`description`] and [`scpd`]: the documents of section 2.
+//! - [`pcp`]: the Port Control Protocol, RFC 6887.
+//! - [`nat_pmp`]: the NAT Port Mapping Protocol, RFC 6886.
 //! - [`port_listing`]: WANIPConnection:2's list of port mappings.
 
 pub mod description;
 pub mod gena;
+pub mod nat_pmp;
+pub mod pcp;
 pub mod port_listing;
 pub mod scpd;
 pub mod soap;

@@ -2,6 +2,7 @@
 
 use super::HostTables;
 use crate::Tables;
+use nat_common::filters::{Filter, Filters};
 use nat_common::ports::{Endpoint, InUse, Owner, PortSlot, SlotState, WILDCARD_PORT, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint, RemoteKey};
 use nat_common::{BootTime, NetAddr, NetPort, Protocol};
@@ -17,6 +18,8 @@ pub struct Forward {
     pub client: Endpoint,
     /// For how long every remote host is let in, seconds; `None`: not every one.
     pub any_remote: Option<u64>,
+    /// Of every remote host only those are meant whom one of these takes; empty: all.
+    pub filters: Vec<Filter>,
     /// Remote hosts that are let in, each for so many seconds.
     pub remotes: Vec<(NetAddr, u64)>,
     /// For how long it holds its port for nobody, seconds: a disabled mapping.
@@ -42,19 +45,27 @@ impl Forward {
     /// The remote hosts for the remotes map, opened at `now`: where some are listed, everybody is
     /// listed with them as 0.0.0.0.
     pub fn listed(&self, now: BootTime) -> Vec<(RemoteKey, BootTime)> {
-        if self.flags() != Owner::LISTED_REMOTES {
+        if self.flags() & Owner::LISTED_REMOTES == 0 {
             return Vec::new();
         }
-        let any = self.any_remote.map(|seconds| (NetAddr::UNSPECIFIED, seconds));
+        let any = self.any_remote.filter(|_| self.filters.is_empty());
+        let any = any.map(|seconds| (NetAddr::UNSPECIFIED, seconds));
         let entry = |(remote, seconds)| {
             (RemoteKey { slot: self.slot_index(), remote }, now.plus_secs(seconds))
         };
         self.remotes.iter().copied().chain(any).map(entry).collect()
     }
 
+    /// The filters for the map of filters, opened at `now`.
+    pub fn filters(&self, now: BootTime) -> Option<Filters> {
+        let until = now.plus_secs(self.any_remote.filter(|_| !self.filters.is_empty())?);
+        Some(Filters::new(until, self.filters.iter().copied()))
+    }
+
     /// The flags of its slot's owner.
     pub fn flags(&self) -> u64 {
         match self.any_remote {
+            Some(_) if !self.filters.is_empty() => Owner::LISTED_REMOTES | Owner::FILTERED,
             _ if !self.remotes.is_empty() => Owner::LISTED_REMOTES,
             // The lease is the port's, and a disabled mapping may hold it for longer.
             Some(_) if self.disabled > self.any_remote => Owner::LISTED_REMOTES,
@@ -90,6 +101,7 @@ impl HostTables {
         for (key, until) in forward.listed(now) {
             self.set_remote(key, until);
         }
+        self.set_filters(forward.slot_index(), forward.filters(now));
         if !forward.leads() {
             return Ok(());
         }
@@ -112,6 +124,7 @@ impl HostTables {
             let _ = slot.close_forward(self.now(), forward.client);
         }
         self.remove_remotes(forward.slot_index());
+        self.set_filters(forward.slot_index(), None);
         if let Some(settings) = &mut self.settings {
             settings.forward_generation = settings.forward_generation.wrapping_add(1);
         }

@@ -12,6 +12,7 @@ use nat_common::atomic::Word64;
 use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::filters::Filters;
 use nat_common::fragments::{FragmentEntry, FragmentKey, Whole};
 use nat_common::hints::{PortHints, list_index};
 use nat_common::link::Link;
@@ -59,6 +60,7 @@ pub struct HostTables {
     hints: RefCell<HashMap<u32, Rc<PortHints>>>,
     hint_requests: Cell<u64>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,
+    filters: RefCell<HashMap<u32, Filters>>,
     fragments: RefCell<HashMap<FragmentKey, FragmentEntry>>,
     noted: RefCell<Vec<(u32, Owner)>>,
     contacts: RefCell<HashMap<ContactKey, Rc<Contact>>>,
@@ -91,6 +93,7 @@ impl HostTables {
             hints: RefCell::default(),
             hint_requests: Cell::new(0),
             remotes: RefCell::default(),
+            filters: RefCell::default(),
             fragments: RefCell::default(),
             noted: RefCell::default(),
             contacts: RefCell::default(),
@@ -220,6 +223,14 @@ impl HostTables {
         self.remotes.borrow_mut().insert(key, until);
     }
 
+    /// States the filters of a slot.
+    pub(super) fn set_filters(&self, slot: u32, filters: Option<Filters>) {
+        match filters {
+            Some(filters) => self.filters.borrow_mut().insert(slot, filters),
+            None => self.filters.borrow_mut().remove(&slot),
+        };
+    }
+
     pub(super) fn remove_remotes(&self, slot: u32) {
         self.remotes.borrow_mut().retain(|key, _| key.slot != slot);
     }
@@ -322,6 +333,15 @@ impl Tables for HostTables {
 
     fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
         self.remotes.borrow().get(key).copied()
+    }
+
+    fn listed(&self, slot: u32, filtered: bool, remote: (NetAddr, NetPort)) -> BootTime {
+        crate::track::listed(self, slot, filtered, remote)
+    }
+
+    fn filtered(&self, slot: u32, (addr, port): (NetAddr, NetPort)) -> BootTime {
+        let filters = self.filters.borrow().get(&slot).copied().unwrap_or_default();
+        filters.let_in_until(addr, port)
     }
 
     fn fragment(&self, key: &FragmentKey, now: BootTime) -> Option<Whole> {

@@ -291,7 +291,7 @@ impl Opening<'_> {
             return Err(Verdict::pass(Counter::PassLocal));
         }
         let admitted = if leased {
-            self.until = lease(tables, index, &slot, owner, flow.src.0);
+            self.until = lease(tables, index, &slot, owner, flow.src);
             self.until > self.now
         } else {
             // A caller from the LAN is asked for in `contact`, once it is known as whom it is seen.

@@ -20,7 +20,7 @@ use nat_ebpf::Tables as _;
 use nat_ebpf::frame::ETHERNET;
 use nat_ebpf::tables::{EndpointRequest, HoldRequest};
 use nat_ebpf::verdict::{Route, Way};
-use nat_ebpf::{mapping, mss, open};
+use nat_ebpf::{mapping, mss, open, track};
 
 const AF_INET: u8 = 2;
 
@@ -69,6 +69,17 @@ pub(crate) extern "C" fn nat_hold_port(client: u64, called: u64, now: u64, until
         until: BootTime(until),
     };
     u64::from(open::hold_port(&kernel, &request))
+}
+
+/// Until when the list or the filters of a slot let a remote host in. Exported for the same reason, and
+/// since few packets come here.
+///
+/// `slot`: whether it has filters, and its number in 32 bits; `remote`: address and port in 32 and 16.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn nat_listed(slot: u64, remote: u64) -> u64 {
+    let kernel = Kernel::<false>::maps_only();
+    track::listed(&kernel, slot as u32, slot >> 32 != 0, mapping::peer(remote)).0
 }
 
 /// A protocol by its number.

@@ -2,7 +2,7 @@
 #![allow(clippy::indexing_slicing, reason = "constant or checked; the verifier refuses all else")]
 
 use crate::apart::{
-    nat_clamp_mss, nat_external_endpoint, nat_hold_port, nat_local_socket, nat_route,
+    nat_clamp_mss, nat_external_endpoint, nat_hold_port, nat_listed, nat_local_socket, nat_route,
 };
 use crate::maps::Read;
 use crate::{fragments, maps};
@@ -168,6 +168,21 @@ impl<const TRUNK: bool> Tables for Kernel<TRUNK> {
     fn remote(&self, key: &RemoteKey) -> Option<BootTime> {
         // SAFETY: see the note on the impl.
         unsafe { maps::REMOTES.get(key) }.map(|deadline| BootTime(*deadline))
+    }
+
+    #[inline(always)]
+    fn listed(&self, slot: u32, filtered: bool, remote: (NetAddr, NetPort)) -> BootTime {
+        let slot = u64::from(filtered) << 32 | u64::from(slot);
+        BootTime(nat_listed(slot, u64::from(remote.0.to_be32()) << 16 | u64::from(remote.1.0)))
+    }
+
+    #[inline(always)]
+    fn filtered(&self, slot: u32, (addr, port): (NetAddr, NetPort)) -> BootTime {
+        // SAFETY: see the note on the impl.
+        match unsafe { maps::FILTERS.get(slot) } {
+            Some(filters) => filters.let_in_until(addr, port),
+            None => BootTime(0),
+        }
     }
 
     #[inline(always)]

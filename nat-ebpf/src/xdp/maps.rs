@@ -1,6 +1,6 @@
 //! The BPF maps. Sizes given here are the smallest; the daemon sets the real ones when it loads them.
 
-use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use nat_common::NetAddr;
@@ -8,6 +8,7 @@ use nat_common::atomic::Word64;
 use nat_common::client::{Client, Ended};
 use nat_common::contact::{Contact, ContactKey};
 use nat_common::counters::CounterRecord;
+use nat_common::filters::Filters;
 use nat_common::fragments::{BUDGET_PLACES, FragmentEntry, FragmentKey};
 use nat_common::hints::PortHints;
 use nat_common::link::{Link, MAX_LINKS, TaggedKey};
@@ -42,6 +43,11 @@ pub(crate) static MAPPING_NOTES: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 #[map]
 pub(crate) static REMOTES: HashMap<RemoteKey, u64> = HashMap::with_max_entries(65_536, 0);
+
+/// Made as they come, since few forwards have any.
+#[map]
+pub(crate) static FILTERS: HashMap<u32, Filters> =
+    HashMap::with_max_entries(65_536, BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentEntry> =

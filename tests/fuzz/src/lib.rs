@@ -12,6 +12,7 @@
 pub mod config;
 pub mod gena;
 pub mod packet;
+pub mod pcp;
 mod reader;
 pub mod soap;
 pub mod ssdp;
@@ -29,10 +30,11 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     Target { name: "config", run: config::run },
     Target { name: "gena", run: gena::run },
     Target { name: "packet", run: packet::run },
+    Target { name: "pcp", run: pcp::run },
     Target { name: "soap", run: soap::run },
     Target { name: "ssdp", run: ssdp::run },
 ];

@@ -4,6 +4,7 @@ pub mod events;
 pub mod http;
 pub mod independent;
 pub mod ipv6;
+pub mod pcp;
 pub mod soap;
 pub mod ssdp;
 mod upnpc;

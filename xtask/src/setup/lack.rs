@@ -14,12 +14,13 @@ pub(super) struct Tool {
 }
 
 /// Everything that the lab and the tests run.
-pub(super) const TOOLS: [Tool; 13] = [
+pub(super) const TOOLS: [Tool; 14] = [
     tool("ip", "iproute2"),
     tool("ethtool", "ethtool"),
     tool("ping", "iputils-ping"),
     tool("curl", "curl"),
     tool("upnpc", "miniupnpc"),
+    tool("natpmpc", "natpmpc"),
     tool("nft", "nftables"),
     tool("python3", "python3"),
     tool("traceroute", "traceroute"),

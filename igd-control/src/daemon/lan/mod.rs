@@ -8,6 +8,7 @@ use crate::{
     http::{Listener, Server, Site},
     igd::Tree,
     lan::LanAddress,
+    pcp,
     shutdown::{Shutdown, Trigger, shutdown},
     ssdp::{Endpoint, Responder},
     wire::ssdp::{Scope, Sender},
@@ -52,6 +53,8 @@ pub(super) struct Lan {
     doors: BTreeMap<LanAddress, Door>,
     /// SSDP, by interface and scope.
     voices: BTreeMap<(Arc<str>, Scope), Voice>,
+    /// PCP and NAT-PMP, by address.
+    responders: BTreeMap<LanAddress, Trigger>,
     /// What has been bound and is to be served yet.
     bound: Vec<Bound>,
     places: Places,
@@ -62,6 +65,7 @@ pub(super) struct Lan {
 /// What does not change.
 struct Settings {
     http_port: u16,
+    pcp: bool,
     max_age: u32,
     interval: Duration,
     uuid: Uuid,
@@ -81,10 +85,11 @@ struct Voice {
 enum Bound {
     Door(Listener, Shutdown),
     Voice(Responder, watch::Receiver<Vec<Endpoint>>, Shutdown),
+    Pcp(pcp::Responder, Shutdown),
 }
 
 impl Lan {
-    /// Binds HTTP and SSDP on every LAN interface. Must run inside tokio.
+    /// Binds HTTP, SSDP and PCP on every LAN interface. Must run inside tokio.
     ///
     /// # Errors
     /// An interface does not exist, or the port of an IPv4 address cannot be had.
@@ -99,6 +104,7 @@ impl Lan {
             addresses: Addresses::open(&interfaces.lan)?,
             settings: Settings {
                 http_port: upnp.http_port,
+                pcp: config.pcp.enabled,
                 max_age: upnp.max_age,
                 interval: Duration::from_secs(upnp.notify_interval.into()),
                 uuid: identity.uuid,
@@ -107,6 +113,7 @@ impl Lan {
             boot_ids: BootIds::begin(config.daemon.state_dir(), SystemTime::now()),
             doors: BTreeMap::new(),
             voices: BTreeMap::new(),
+            responders: BTreeMap::new(),
             bound: Vec::new(),
             places: Places::default(),
             lacking: false,
@@ -120,6 +127,7 @@ impl Lan {
         }
         lan.open_doors(&addresses, true)?;
         lan.raise_voices(&addresses, true)?;
+        lan.place_responders(&addresses, true)?;
         Ok(lan)
     }
 
@@ -129,9 +137,10 @@ impl Lan {
     }
 
     /// Serves until `shutdown`, and follows the addresses. `gone` is told which have gone.
-    pub(super) async fn serve<S: Site>(
+    pub(super) async fn serve<S: Site, C: pcp::Site>(
         mut self,
         server: Server<S>,
+        port_control: Arc<C>,
         gone: impl Fn(&LanAddress),
         mut shutdown: Shutdown,
     ) {
@@ -139,13 +148,14 @@ impl Lan {
         let mut tasks = JoinSet::new();
         loop {
             for bound in self.bound.drain(..) {
-                let server = Arc::clone(&server);
+                let (server, port_control) = (Arc::clone(&server), Arc::clone(&port_control));
                 tasks.spawn(async move {
                     match bound {
                         Bound::Door(listener, stop) => server.serve(listener, stop).await,
                         Bound::Voice(responder, endpoints, stop) => {
                             responder.serve(endpoints, stop).await;
                         }
+                        Bound::Pcp(responder, stop) => responder.serve(port_control, stop).await,
                     }
                 });
             }
@@ -166,6 +176,7 @@ impl Lan {
         }
         self.doors.clear();
         self.voices.clear();
+        self.responders.clear();
         while tasks.join_next().await.is_some() {}
     }
 
@@ -189,6 +200,8 @@ impl Lan {
         }
         let raised = self.raise_voices(addresses, false);
         debug_assert!(raised.is_ok(), "only the start fails");
+        let placed = self.place_responders(addresses, false);
+        debug_assert!(placed.is_ok(), "only the start fails");
     }
 
     /// Listens at addresses that have no listener yet. `strict`: for IPv4 it has to work.
@@ -272,6 +285,33 @@ impl Lan {
                 }
                 Err(error) if strict && scope == Scope::V4 => return Err(error),
                 Err(error) => self.lack(&error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Has PCP served at the IPv4 addresses. `strict`: it has to work.
+    fn place_responders(&mut self, addresses: &[LanAddress], strict: bool) -> anyhow::Result<()> {
+        self.responders.retain(|address, _| addresses.contains(address));
+        let wanted = addresses.iter().filter(|address| address.ip().is_ipv4());
+        for address in wanted.filter(|_| self.settings.pcp) {
+            if self.responders.contains_key(address) {
+                continue;
+            }
+            let responder = pcp::Responder::bind(address).with_context(|| {
+                format!("cannot serve PCP at {address} (pcp.enabled = false does without)")
+            });
+            match responder {
+                Ok(responder) => {
+                    let (stop, stopped) = shutdown();
+                    self.responders.insert(address.clone(), stop);
+                    self.bound.push(Bound::Pcp(responder, stopped));
+                }
+                Err(error) if strict => return Err(error),
+                Err(error) => {
+                    tracing::warn!("{error:#}");
+                    self.lacking = true;
+                }
             }
         }
         Ok(())

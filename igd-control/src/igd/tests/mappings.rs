@@ -216,7 +216,7 @@ fn a_description_is_cut_at_a_whole_character() {
 
 #[test]
 fn a_static_mapping_is_seen_by_clients_and_neither_changed_nor_deleted() {
-    use crate::mapping::{MappingKey, MappingRequest};
+    use crate::mapping::{MappingKey, MappingRequest, Origin};
     let mut gateway = gateway(Policy::OwnClient);
     let fixed = MappingRequest {
         key: MappingKey { protocol: Protocol::Tcp, external_port: 5000, remote: None },
@@ -224,6 +224,8 @@ fn a_static_mapping_is_seen_by_clients_and_neither_changed_nor_deleted() {
         enabled: true,
         description: "the operator's".into(),
         deadline: BootTime::NEVER,
+        origin: Origin::Upnp,
+        filters: Vec::new(),
     };
     gateway.add_static(NOW, &fixed).unwrap();
     let entry = call(&mut gateway, HOST_A, "GetSpecificPortMappingEntry", &key("5000"));

@@ -170,7 +170,8 @@ fn an_operator_sees_mappings_as_json() {
     let json = serde_json::to_value(&views).unwrap();
     let expected = serde_json::json!([{
         "protocol": "TCP", "external_port": 5000, "remote_host": null,
-        "internal": "192.168.1.10:5000", "enabled": true, "description": "test", "lease_left": 99,
+        "internal": "192.168.1.10:5000", "enabled": true, "description": "test", "via": "upnp",
+            "lease_left": 99,
     }]);
     assert_eq!(json, expected);
 }

@@ -2,6 +2,7 @@
 //! byte that says which it is and, in its upper bits, by which link.
 
 use crate::reader::Reader;
+use nat_common::filters::Filter;
 use nat_common::ports::Endpoint;
 use nat_common::{NetPort, Protocol};
 use nat_ebpf::host::packet::{Body, Packet, checksum, icmp};
@@ -195,12 +196,16 @@ impl<'a> Steps<'a> {
         if kind & 4 != 0 && port != 0 && protocol == Protocol::Udp {
             addr = Ipv4Addr::BROADCAST;
         }
+        // The wildcard has no filters.
+        let filters = (kind & 0xc0 == 0xc0 && port != 0)
+            .then(|| Filter::new(REMOTE.into(), Ipv4Addr::BROADCAST.into(), NetPort(0)));
         Some(Forward {
             protocol,
             port,
             client: Endpoint { addr: addr.into(), port: NetPort::new(self.port()?.max(1)) },
             // A forward lets somebody in, or is disabled.
             any_remote: (kind & 2 == 0 || kind & 0x38 == 0).then_some(seconds),
+            filters: filters.into_iter().collect(),
             remotes: listed.map(|addr| ((*addr).into(), seconds)).collect(),
             disabled: (kind & 8 != 0).then_some(seconds * 2),
         })

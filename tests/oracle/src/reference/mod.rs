@@ -12,8 +12,8 @@ mod track;
 use filter::{Filter, Pair};
 use limits::Clients;
 use nat_ebpf::host::packet::{Body, Packet, Peer, flags, icmp, protocol};
-pub use ports::Terms;
 use ports::{PortTable, Range};
+pub use ports::{RemoteFilter, Terms};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use tcp::Connection;
@@ -257,7 +257,7 @@ impl Reference {
 
     /// Whether somebody may call an external port by himself.
     fn admit(&self, opening: &mut Opening) -> Result<(), Fate> {
-        let Key { protocol, src: (remote, _), .. } = opening.key;
+        let Key { protocol, src: remote, .. } = opening.key;
         let external = opening.called_endpoint();
         if protocol != protocol::ICMP {
             if external.1 == 0 {
@@ -277,7 +277,7 @@ impl Reference {
             return Err(if routers { Fate::Pass } else { Fate::Drop });
         };
         // A client that pings with its own identifier pings the router.
-        if opening.is_query() && held.owner.0 == remote {
+        if opening.is_query() && held.owner.0 == remote.0 {
             return Err(Fate::Pass);
         }
         opening.called = Some(held.owner);

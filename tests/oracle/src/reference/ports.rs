@@ -30,15 +30,34 @@ pub(super) struct Port {
     by_wildcard: bool,
     /// Whom a port forward lets in until when; 0.0.0.0: everybody.
     leases: HashMap<Ipv4Addr, Ticks>,
+    /// Of everybody only these; empty: all.
+    filters: Vec<RemoteFilter>,
     /// Until when a disabled mapping holds it for nobody.
     reserved: Option<Ticks>,
 }
 
+/// Some of the remote hosts: the first bits of their addresses, and a port (0: all).
+#[derive(Clone, Copy, Debug)]
+pub struct RemoteFilter {
+    pub network: Ipv4Addr,
+    pub prefix: u8,
+    pub port: u16,
+}
+
+impl RemoteFilter {
+    fn takes(&self, (addr, port): Peer) -> bool {
+        let bits = |addr: Ipv4Addr| format!("{:032b}", addr.to_bits());
+        let len = usize::from(self.prefix);
+        bits(addr)[..len] == bits(self.network)[..len] && (self.port == 0 || self.port == port)
+    }
+}
+
 impl Port {
     /// Until when a remote host is let in by a port forward.
-    pub(super) fn lets_in(&self, remote: Ipv4Addr) -> Ticks {
+    pub(super) fn lets_in(&self, remote: Peer) -> Ticks {
         let of = |addr| self.leases.get(&addr).copied().unwrap_or(0);
-        of(remote).max(of(Ipv4Addr::UNSPECIFIED))
+        let everybody = self.filters.is_empty() || self.filters.iter().any(|it| it.takes(remote));
+        of(remote.0).max(if everybody { of(Ipv4Addr::UNSPECIFIED) } else { 0 })
     }
 
     pub(super) fn is_leased(&self, now: Ticks) -> bool {
@@ -56,6 +75,8 @@ impl Port {
 pub struct Terms {
     /// Whom it lets in until when; 0.0.0.0: everybody.
     pub leases: HashMap<Ipv4Addr, Ticks>,
+    /// Who is meant by everybody; empty: everybody.
+    pub filters: Vec<RemoteFilter>,
     /// Until when it holds its port for nobody.
     pub reserved: Option<Ticks>,
     /// Flows of the wildcard give way to it that hold the port until then at most.
@@ -176,6 +197,7 @@ impl PortTable {
             opened_inside: true,
             by_wildcard: false,
             leases: HashMap::new(),
+            filters: Vec::new(),
             reserved: None,
         };
         self.ports.insert((protocol, (addr, port)), entry);
@@ -194,7 +216,7 @@ impl PortTable {
         now: Ticks,
         protocol: u8,
         external: Peer,
-        remote: Ipv4Addr,
+        remote: Peer,
     ) -> Option<(Peer, Ticks)> {
         let (addr, port) = external;
         let wildcard = self.wildcard(now, protocol, addr)?;
@@ -225,6 +247,7 @@ impl PortTable {
             opened_inside: false,
             by_wildcard: true,
             leases: HashMap::new(),
+            filters: Vec::new(),
             reserved: None,
         };
         self.ports.insert((protocol, external), entry);
@@ -259,7 +282,7 @@ impl PortTable {
         protocol: u8,
         external: Peer,
         client: Peer,
-        Terms { leases, reserved, yielding }: Terms,
+        Terms { leases, filters, reserved, yielding }: Terms,
     ) -> bool {
         let yields = |held: &Port| {
             held.by_wildcard && !held.opened_inside && !held.is_leased(now) && held.hold <= yielding
@@ -272,7 +295,8 @@ impl PortTable {
         let (hold, opened_inside, by_wildcard) =
             own.map_or((0, false, false), |held| (held.hold, held.opened_inside, held.by_wildcard));
         let leads = !leases.is_empty() && external.1 != 0 && !client.0.is_broadcast();
-        let entry = Port { owner: client, hold, opened_inside, by_wildcard, leases, reserved };
+        let entry =
+            Port { owner: client, hold, opened_inside, by_wildcard, leases, filters, reserved };
         self.ports.insert((protocol, external), entry);
         let led = self.last.get(&(protocol, client)).is_some_and(|last| {
             self.held(now, protocol, *last).is_some_and(|held| {
@@ -293,6 +317,7 @@ impl PortTable {
         {
             let port = self.ports.get_mut(&(protocol, external)).unwrap();
             port.leases.clear();
+            port.filters.clear();
             port.reserved = None;
         }
     }

@@ -2,22 +2,21 @@
 
 use super::{Half, Key, Reference, Side};
 use nat_ebpf::host::packet::{Peer, protocol};
-use std::net::Ipv4Addr;
 
 /// An external port that a session needs, whose it must be, and who calls there.
 #[derive(Clone, Copy)]
 pub(super) struct Need {
     pub(super) external: Peer,
     pub(super) owner: Peer,
-    pub(super) remote: Ipv4Addr,
+    pub(super) remote: Peer,
 }
 
 impl Half {
     /// What the internal client needs whose packets this half translates, or gets them.
     fn need(&self, key: &Key) -> Need {
         match key.side {
-            Side::Lan => Need { external: self.new_src, owner: key.src, remote: self.new_dst.0 },
-            Side::Wan => Need { external: key.dst, owner: self.new_dst, remote: key.src.0 },
+            Side::Lan => Need { external: self.new_src, owner: key.src, remote: self.new_dst },
+            Side::Wan => Need { external: key.dst, owner: self.new_dst, remote: key.src },
         }
     }
 }

@@ -49,6 +49,8 @@ pub enum PortPick {
 pub struct LetsIn {
     /// Everybody.
     pub any: Option<u64>,
+    /// Of everybody only those of this server's network of that prefix, by the server's port or any.
+    pub filter: Option<(usize, u8, bool)>,
     /// One server.
     pub remote: Option<(usize, u64)>,
     /// Nobody: it only holds its port.
@@ -143,17 +145,29 @@ fn port() -> impl Strategy<Value = PortPick> {
 fn lets_in() -> impl Strategy<Value = LetsIn> {
     let lease = || prop_oneof![Just(30_u64), Just(150), Just(1000)];
     let one = || (0..4_usize, lease());
+    let filter = || (0..4_usize, prop_oneof![Just(0), Just(8), Just(24), Just(32)], any::<bool>());
     prop_oneof![
         4 => lease().prop_map(|any| LetsIn { any: Some(any), ..LetsIn::default() }),
         2 => one().prop_map(|one| LetsIn { remote: Some(one), ..LetsIn::default() }),
         2 => (lease(), one()).prop_map(|(any, one)| LetsIn {
             any: Some(any),
             remote: Some(one),
+            ..LetsIn::default()
+        }),
+        2 => (lease(), prop::option::of(one()), filter()).prop_map(|(any, remote, filter)| LetsIn {
+            any: Some(any),
+            filter: Some(filter),
+            remote,
             disabled: None,
         }),
         1 => lease().prop_map(|held| LetsIn { disabled: Some(held), ..LetsIn::default() }),
         1 => (prop::option::of(lease()), prop::option::of(one()), lease())
-            .prop_map(|(any, remote, held)| LetsIn { any, remote, disabled: Some(held) }),
+            .prop_map(|(any, remote, held)| LetsIn {
+                any,
+                remote,
+                disabled: Some(held),
+                ..LetsIn::default()
+            }),
     ]
 }
 

@@ -9,9 +9,10 @@ pub use event::{Event, event};
 pub use rules::{Rules, rules};
 
 use crate::machine::{HostMachine, Machine, Outcome};
-use crate::reference::{Reference, SECOND, Side, Terms};
+use crate::reference::{Reference, RemoteFilter, SECOND, Side, Terms};
 use compare::{is_sent, judge, pieces, pieces_of};
 use event::{LetsIn, PortPick};
+use nat_common::filters;
 use nat_common::ports::Endpoint;
 use nat_common::session::EndpointKey;
 use nat_common::settings::Settings;
@@ -241,7 +242,7 @@ impl<'m, M: Machine> World<'m, M> {
         number: u8,
         port: u16,
         client: Peer,
-        LetsIn { any, remote, disabled }: LetsIn,
+        LetsIn { any, filter, remote, disabled }: LetsIn,
     ) -> Result<(), String> {
         let protocol = Protocol::from_ip(number).unwrap();
         // One at a time: to change a forward is to close it and to open it.
@@ -251,9 +252,15 @@ impl<'m, M: Machine> World<'m, M> {
             self.close(&forward)?;
         }
         let remote = remote.map(|(server, seconds)| (topology::server(server).0, seconds));
+        // The wildcard has none.
+        let filter = filter.filter(|_| port != 0).map(|(server, prefix, by_port)| {
+            let (network, port) = topology::server(server);
+            RemoteFilter { network, prefix, port: if by_port { port } else { 0 } }
+        });
         let forward = Forward {
             protocol,
             port,
+            filters: filter.iter().map(encode).collect(),
             client: Endpoint { addr: client.0.into(), port: NetPort::new(client.1) },
             any_remote: any,
             remotes: remote.iter().map(|(addr, secs)| (NetAddr::from(*addr), *secs)).collect(),
@@ -267,7 +274,8 @@ impl<'m, M: Machine> World<'m, M> {
             .collect();
         let reserved = disabled.map(|seconds| now + seconds * SECOND);
         let yielding = self.reference.yielding(number);
-        let terms = Terms { leases, reserved, yielding };
+        let filters = filter.into_iter().collect();
+        let terms = Terms { leases, filters, reserved, yielding };
         let external = (EXTERNALS[0], port);
         let wanted = self.reference.ports.open_forward(now, number, external, client, terms);
         let found = self.machine.open_forward(&forward).map_err(failed)?;
@@ -290,6 +298,17 @@ impl<'m, M: Machine> World<'m, M> {
         self.reference.close_forward(number, forward.port, client);
         Ok(())
     }
+}
+
+/// A filter as the packet path has it.
+fn encode(filter: &RemoteFilter) -> filters::Filter {
+    let mask = u32::MAX.checked_shl(32 - u32::from(filter.prefix)).unwrap_or(0);
+    let network = Ipv4Addr::from_bits(filter.network.to_bits() & mask);
+    filters::Filter::new(
+        network.into(),
+        Ipv4Addr::from_bits(mask).into(),
+        NetPort::new(filter.port),
+    )
 }
 
 impl World<'_, HostMachine> {

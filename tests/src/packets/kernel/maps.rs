@@ -11,6 +11,7 @@ use igd_control::datapath::{Mapped, PortTable};
 use nat_common::client::Live;
 use nat_common::contact::{ContactKey, ContactRecord};
 use nat_common::counters::{COUNTERS, CounterRecord};
+use nat_common::filters::Filters;
 use nat_common::fragments::FragmentKey;
 use nat_common::hints::{PortHints, list_index};
 use nat_common::link::{Link, TaggedKey};
@@ -32,6 +33,7 @@ const SESSION_KEY: usize = size_of::<SessionKey>();
 const SESSION: usize = size_of::<SessionRecord>();
 const ENDPOINT_KEY: usize = size_of::<EndpointKey>();
 const REMOTE_KEY: usize = size_of::<RemoteKey>();
+const FILTERS: usize = size_of::<Filters>();
 const FRAGMENT_KEY: usize = size_of::<FragmentKey>();
 const CONTACT_KEY: usize = size_of::<ContactKey>();
 const CONTACT: usize = size_of::<ContactRecord>();
@@ -42,6 +44,7 @@ pub(super) struct Maps {
     sessions: BpfMap<MapData, Bytes<SESSION_KEY>, Bytes<SESSION>>,
     endpoints: BpfMap<MapData, Bytes<ENDPOINT_KEY>, u64>,
     remotes: BpfMap<MapData, Bytes<REMOTE_KEY>, u64>,
+    filters: BpfMap<MapData, u32, Bytes<FILTERS>>,
     /// Each with its deadline in the first word.
     fragments: BpfMap<MapData, Bytes<FRAGMENT_KEY>, [u64; 2]>,
     contacts: BpfMap<MapData, Bytes<CONTACT_KEY>, Bytes<CONTACT>>,
@@ -96,6 +99,7 @@ impl Maps {
             sessions: take(maps::SESSIONS)?.try_into()?,
             endpoints: take(maps::ENDPOINTS)?.try_into()?,
             remotes: take(maps::REMOTES)?.try_into()?,
+            filters: take(maps::FILTERS)?.try_into()?,
             fragments: take(maps::FRAGMENTS)?.try_into()?,
             contacts: take(maps::CONTACTS)?.try_into()?,
             clients: Clients::new(take(maps::CLIENTS)?, take(maps::CLIENTS_ENDED)?)?,
@@ -121,6 +125,9 @@ impl Maps {
         }
         for key in self.remotes.keys().collect::<Result<Vec<_>, _>>()? {
             self.remotes.remove(&key)?;
+        }
+        for slot in self.filters.keys().collect::<Result<Vec<_>, _>>()? {
+            self.filters.remove(&slot)?;
         }
         for key in self.fragments.keys().collect::<Result<Vec<_>, _>>()? {
             self.fragments.remove(&key)?;
@@ -173,6 +180,11 @@ impl Maps {
         for (key, until) in self.remotes.iter().collect::<Result<Vec<_>, _>>()? {
             self.remotes.insert(key, until.saturating_sub(nanos), 0)?;
         }
+        for (slot, filters) in self.filters.iter().collect::<Result<Vec<_>, _>>()? {
+            let mut filters: Filters = bytemuck::pod_read_unaligned(&filters);
+            filters.until = filters.until.saturating_sub(nanos);
+            self.filters.insert(slot, bytemuck::cast::<_, Bytes<FILTERS>>(filters), 0)?;
+        }
         for (key, [until, whole]) in self.fragments.iter().collect::<Result<Vec<_>, _>>()? {
             self.fragments.insert(key, [until.saturating_sub(nanos), whole], 0)?;
         }
@@ -199,6 +211,9 @@ impl Maps {
         self.ports.set(index, slot.to_bytes(), 0)?;
         for (key, until) in forward.listed(now) {
             self.remotes.insert(bytemuck::cast::<_, Bytes<_>>(key), until.0, 0)?;
+        }
+        if let Some(filters) = forward.filters(now) {
+            self.filters.insert(index, bytemuck::cast::<_, Bytes<FILTERS>>(filters), 0)?;
         }
         let key: Bytes<ENDPOINT_KEY> = bytemuck::cast(forward.endpoint_key());
         let led = match self.endpoints.get(&key, 0) {
@@ -236,6 +251,9 @@ impl Maps {
         }
         for (key, _) in forward.listed(BootTime(0)) {
             self.remotes.remove(&bytemuck::cast::<_, Bytes<REMOTE_KEY>>(key))?;
+        }
+        if forward.filters(BootTime(0)).is_some() {
+            self.filters.remove(&index)?;
         }
         self.change_settings(|settings| settings.forward_generation += 1)
     }

@@ -7,6 +7,7 @@ mod egress;
 mod expiry;
 mod filtering;
 mod filtering_modes;
+mod forward_filters;
 mod forwards;
 mod fragments;
 mod hairpin;
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Row> {
         filtering::rows(),
         filtering_modes::rows(),
         forwards::rows(),
+        forward_filters::rows(),
         disabled::rows(),
         wildcard::rows(),
         broadcast::rows(),
@@ -63,7 +65,8 @@ fn endpoint((addr, port): Peer) -> Endpoint {
 /// A port forward without anybody whom it lets in.
 fn forward(protocol: Protocol, port: u16, client: Peer) -> Forward {
     let client = endpoint(client);
-    Forward { protocol, port, client, any_remote: None, remotes: Vec::new(), disabled: None }
+    let (filters, remotes) = (Vec::new(), Vec::new());
+    Forward { protocol, port, client, any_remote: None, filters, remotes, disabled: None }
 }
 
 /// A disabled port forward, which holds its port.

@@ -1,0 +1,176 @@
+//! What the client makes of answers.
+
+use super::{
+    BootTime, Client, EndReason, Event, Key, Phase, REFUSED, RETRY, SPREAD, Service, send::number,
+};
+use crate::upstream::backoff::part;
+use crate::upstream::lease::Lease;
+use crate::wire::pcp::{Mapping, Operation, PcpOption, Response, ResponseError, ResultCode};
+use nat_common::Protocol;
+use nat_common::time::NANOS_PER_SEC;
+use std::net::{IpAddr, SocketAddrV4};
+
+impl Client {
+    /// A datagram has come to the client's socket.
+    pub fn hear(&mut self, now: BootTime, from: SocketAddrV4, datagram: &[u8]) {
+        // Section 8.3: from where the request went.
+        if from != self.config.server {
+            return;
+        }
+        match Response::decode(datagram) {
+            Ok(response) => self.answered(now, &response),
+            Err(ResponseError::Version(0)) if self.waiting.is_some() => {
+                self.no_pcp(now, Service::NatPmp);
+            }
+            Err(ResponseError::Version(version)) if self.waiting.is_some() => {
+                self.no_pcp(now, Service::OtherVersion(version));
+            }
+            Err(_) => {}
+        }
+        self.tick(now);
+    }
+
+    /// A datagram has come to the port of announcements (section 14): an ANNOUNCE to everybody, or
+    /// news of one mapping.
+    pub fn overhear(&mut self, now: BootTime, from: SocketAddrV4, datagram: &[u8]) {
+        if from != self.config.server {
+            return;
+        }
+        let Ok(response) = Response::decode(datagram) else { return };
+        match response.operation() {
+            Some(Operation::Announce) if response.is_success() => {
+                let spoke = self.service == Service::Pcp;
+                // It did not speak PCP before, or did not answer.
+                if !spoke {
+                    self.opens = BootTime(0);
+                    self.speaks();
+                }
+                if self.epoch.heard(now, response.epoch) {
+                    let nanos = part(SPREAD * NANOS_PER_SEC, &mut self.random);
+                    self.opens = now.plus_nanos(nanos);
+                    self.lost();
+                }
+            }
+            Some(_) => self.answered(now, &response),
+            None => {}
+        }
+        self.tick(now);
+    }
+
+    /// An answer of the server's. Whoever can make one up has to know a nonce.
+    fn answered(&mut self, now: BootTime, response: &Response) {
+        let Some(Operation::Map(mapping)) = response.operation() else { return };
+        let Some(key) = self.key_of(mapping, response.options()) else { return };
+        let expected = self.entries.get(&key).is_some_and(|entry| entry.asked)
+            || self.endings.contains_key(&key);
+        if !expected || mapping.nonce != self.nonce(&key) {
+            return;
+        }
+        self.speaks();
+        if self.epoch.heard(now, response.epoch) {
+            self.lost();
+        }
+        if response.lifetime == 0 || !self.entries.contains_key(&key) {
+            self.endings.remove(&key);
+        }
+        if !self.entries.get(&key).is_some_and(|entry| entry.asked) {
+            return;
+        }
+        match response.result {
+            ResultCode::Success if response.lifetime == 0 => {}
+            ResultCode::Success => self.granted(now, key, response.lifetime, mapping, response),
+            code => self.refused(now, key, code, response.lifetime),
+        }
+    }
+
+    /// The mapping that an answer is about.
+    fn key_of(&self, mapping: &Mapping, options: &[PcpOption]) -> Option<Key> {
+        let third = options.iter().find_map(|option| match option {
+            PcpOption::ThirdParty(IpAddr::V4(address)) => Some(*address),
+            _ => None,
+        });
+        let protocol = [Protocol::Tcp, Protocol::Udp]
+            .into_iter()
+            .find(|protocol| number(*protocol) == mapping.protocol)?;
+        let internal = SocketAddrV4::new(third.unwrap_or(self.config.own), mapping.internal_port);
+        Some(Key { protocol, internal })
+    }
+
+    /// The server is there.
+    fn speaks(&mut self) {
+        self.waiting = None;
+        if std::mem::replace(&mut self.service, Service::Pcp) == Service::Silent {
+            // Their pauses have grown while nobody answered.
+            self.requeue(|phase| matches!(phase, Phase::Asking(_)));
+        }
+    }
+
+    /// The server has forgotten everything (section 8.5).
+    fn lost(&mut self) {
+        self.events.push(Event::StateLost);
+        self.endings.clear();
+        self.requeue(|phase| matches!(phase, Phase::Held(_)));
+    }
+
+    fn granted(
+        &mut self,
+        now: BootTime,
+        key: Key,
+        lifetime: u32,
+        mapping: &Mapping,
+        response: &Response,
+    ) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let IpAddr::V4(address) = mapping.external else { return };
+        if entry.wanted.exactly && mapping.external_port != entry.wanted.external_port {
+            // Some servers take no notice of PREFER_FAILURE: what they give instead is given back.
+            self.end(now, key);
+            self.refuse(now, key, ResultCode::CannotProvideExternal, 0);
+            return;
+        }
+        let mut lease = Lease::new(now, address, mapping.external_port, lifetime);
+        let echoed = response.options().iter().any(|option| matches!(option, PcpOption::Filter(_)));
+        lease.filter_echoed = echoed;
+        entry.lease = Some(lease);
+        entry.retried = false;
+        let renewal = self.renewal_of(now, &key, &lease);
+        self.set(key, Phase::Held(renewal));
+        self.events.push(Event::Granted(key, lease));
+    }
+
+    fn refused(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let filters = !entry.wanted.filters.is_empty() && !entry.unfiltered;
+        if code == ResultCode::UnsuppOption && filters {
+            entry.unfiltered = true;
+            self.set(key, Phase::Queued);
+            return;
+        }
+        // The port is another's: waiting does not help who wants an answer.
+        let short = code.is_short() && code != ResultCode::CannotProvideExternal;
+        match entry.phase {
+            // It is asked again before the lease ends.
+            Phase::Held(_) if short => {}
+            Phase::Asking(_) if short && !entry.retried => {
+                entry.retried = true;
+                self.set(key, Phase::Pausing(now.plus_secs(RETRY)));
+            }
+            Phase::Asking(_) | Phase::Held(_) => self.refuse(now, key, code, lifetime),
+            // Late, or twice.
+            Phase::Queued | Phase::Pausing(_) | Phase::Refused(_) => {}
+        }
+    }
+
+    fn refuse(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
+        let Some(entry) = self.entries.get_mut(&key) else { return };
+        let event = match entry.lease.take() {
+            Some(_) => Event::Ended(key, EndReason::Refused(code)),
+            None => Event::Refused(key, code),
+        };
+        entry.asked = false;
+        entry.retried = false;
+        let pause = u64::from(lifetime).clamp(REFUSED.0, REFUSED.1);
+        self.set(key, Phase::Refused(now.plus_secs(pause)));
+        self.events.push(event);
+    }
+}

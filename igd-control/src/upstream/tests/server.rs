@@ -1,0 +1,144 @@
+//! A PCP server in memory.
+
+use crate::upstream::Key;
+use crate::wire::pcp::{
+    Mapping, Nonce, Operation, Payload, PcpOption, Request, Response, ResultCode, error_response,
+};
+use nat_common::{BootTime, Protocol};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+
+pub(super) const OWN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+pub(super) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 5_351);
+pub(super) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
+
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) protocol: u8,
+    pub(super) internal: SocketAddrV4,
+    pub(super) external_port: u16,
+    nonce: Nonce,
+    until: BootTime,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    started: BootTime,
+    pub(super) mappings: Vec<Held>,
+    /// External ports that somebody else has.
+    pub(super) taken: Vec<u16>,
+    pub(super) longest: u32,
+    pub(super) ignores_prefer_failure: bool,
+    pub(super) knows_filters: bool,
+    pub(super) nat_pmp: bool,
+    /// Answers so many requests by this error.
+    pub(super) fails: Option<(ResultCode, u32)>,
+}
+
+impl Server {
+    pub(super) fn new(now: BootTime) -> Self {
+        Self {
+            started: now,
+            mappings: Vec::new(),
+            taken: Vec::new(),
+            longest: 86_400,
+            ignores_prefer_failure: false,
+            knows_filters: true,
+            nat_pmp: false,
+            fails: None,
+        }
+    }
+
+    fn epoch(&self, now: BootTime) -> u32 {
+        u32::try_from(now.nanos_from(self.started) / 1_000_000_000).unwrap()
+    }
+
+    pub(super) fn has(&self, now: BootTime, port: u16) -> bool {
+        self.mappings.iter().any(|held| held.external_port == port && held.until >= now)
+    }
+
+    pub(super) fn announce(&self, now: BootTime) -> Vec<u8> {
+        let payload = Payload::Known(Operation::Announce, Vec::new());
+        let epoch = self.epoch(now);
+        Response { result: ResultCode::Success, lifetime: 0, epoch, payload }.encode()
+    }
+
+    pub(super) fn answer(&mut self, now: BootTime, datagram: &[u8]) -> Option<Vec<u8>> {
+        if self.nat_pmp {
+            return Some(vec![0, 128, 0, 1, 0, 0, 0, 9]);
+        }
+        let request = Request::decode(datagram).expect("the client writes well");
+        assert_eq!(request.client, IpAddr::V4(OWN));
+        let epoch = self.epoch(now);
+        match self.map(now, &request) {
+            Ok((mapping, lifetime)) => {
+                let payload = Payload::Known(Operation::Map(mapping), request.options);
+                let result = ResultCode::Success;
+                Some(Response { result, lifetime, epoch, payload }.encode())
+            }
+            Err(code) => Some(error_response(datagram, code, 30, epoch, true)),
+        }
+    }
+
+    fn map(&mut self, now: BootTime, request: &Request) -> Result<(Mapping, u32), ResultCode> {
+        if let Some((code, left)) = &mut self.fails
+            && *left > 0
+        {
+            *left -= 1;
+            return Err(*code);
+        }
+        let Operation::Map(asked) = request.operation else { panic!("MAP only") };
+        let is = |code: u8| request.options.iter().any(|option| option.code() == code);
+        if is(3) && !self.knows_filters {
+            return Err(ResultCode::UnsuppOption);
+        }
+        let IpAddr::V4(client) = request.internal_client() else { panic!("IPv4 only") };
+        let internal = SocketAddrV4::new(client, asked.internal_port);
+        self.mappings.retain(|held| held.until > now);
+        let known = self
+            .mappings
+            .iter()
+            .position(|held| held.internal == internal && held.protocol == asked.protocol);
+        if let Some(held) = known.and_then(|known| self.mappings.get(known))
+            && held.nonce != asked.nonce
+        {
+            return Err(ResultCode::NotAuthorized);
+        }
+        let old = known.map(|known| self.mappings.remove(known));
+        if request.lifetime == 0 {
+            return Ok((asked, 0));
+        }
+        let wanted = old.map_or(asked.external_port, |old| old.external_port);
+        let free = |port: &u16| {
+            let others = self.mappings.iter().filter(|held| held.protocol == asked.protocol);
+            *port != 0
+                && !self.taken.contains(port)
+                && others.clone().all(|held| held.external_port != *port)
+        };
+        let prefers_failure = request.options.contains(&PcpOption::PreferFailure);
+        let port = match Some(wanted).filter(free) {
+            Some(port) => port,
+            None if prefers_failure && !self.ignores_prefer_failure => {
+                return Err(ResultCode::CannotProvideExternal);
+            }
+            None => (40_000..50_000).find(free).ok_or(ResultCode::NoResources)?,
+        };
+        let lifetime = request.lifetime.min(self.longest);
+        self.mappings.push(Held {
+            protocol: asked.protocol,
+            internal,
+            external_port: port,
+            nonce: asked.nonce,
+            until: now.plus_secs(lifetime.into()),
+        });
+        Ok((Mapping { external_port: port, external: EXTERNAL.into(), ..asked }, lifetime))
+    }
+
+    /// The external port of an internal endpoint.
+    pub(super) fn port_of(&self, now: BootTime, key: &Key) -> Option<u16> {
+        let number = if key.protocol == Protocol::Tcp { 6 } else { 17 };
+        let meant = |held: &&Held| {
+            held.internal == key.internal && held.protocol == number && held.until > now
+        };
+        self.mappings.iter().find(meant).map(|held| held.external_port)
+    }
+}

@@ -479,10 +479,10 @@ fn keep(file: &Path, secret: Uuid) -> io::Result<()> {
     fs::rename(new, file)
 }
 
-/// What the gateway says of the world beyond where no server is configured.
-pub(super) fn without_server(config: &config::Upstream) -> Outside {
+/// What the gateway says of the world beyond at its start.
+pub(super) fn at_start(config: &config::Upstream) -> Outside {
     let hides_private = config.private_address == PrivateAddress::Empty;
-    Outside { upstream: None, hides_private }
+    Outside { upstream: config.is_on().then_some(None), hides_private }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use nat_tests::lab::{
     SECOND_LAN_HOST, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, wait_until,
 };
 use nat_tests::lease::{tcp_opens, udp_answers};
+use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
@@ -351,6 +352,41 @@ fn crab_nat_maps_by_both_protocols() -> Result<()> {
         })
     })??;
     assert!(daemon.mappings()?.is_empty());
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_command_line_is_a_client_too() -> Result<()> {
+    let lab = Lab::home()?;
+    let daemon = Daemon::start(&lab)?;
+    let _server = UdpReflector::start(&lab.lan, INSIDE)?;
+    let binary = nat_tests::daemon::binary()?;
+    let binary = binary.to_string_lossy();
+    let pcp = |words: &[&str]| -> Result<Value> {
+        let all = [&["pcp"], words, &["--json"]].concat();
+        Ok(serde_json::from_str(&lab.lan.run(&binary, &all)?)?)
+    };
+    let words = ["map", "udp", "5600", "--external-port", "6000", "--lifetime", "600"];
+    let told = pcp(&words)?;
+    assert_eq!((&told["external_port"], &told["lifetime"]), (&6000.into(), &600.into()));
+    assert_eq!(told["external_address"], EXTERNAL.to_string());
+    ensure!(udp_answers(&lab.wan, external(6000))?);
+    let nonce = told["nonce"].as_str().context("no nonce")?;
+    let filtered = [&words[..], &["--nonce", nonce, "--filter", "11.22.33.77"]].concat();
+    assert_eq!(pcp(&filtered)?["external_port"], 6000);
+    ensure!(!udp_answers(&lab.wan, external(6000))?, "filtered");
+    ensure!(pcp(&["announce"])?["epoch"].is_u64());
+    let listed = daemon.command(&["pcp", "list"])?.success()?;
+    ensure!(listed.contains("192.168.77.2:5600"), "{listed}");
+
+    let refused = lab.lan.output(&binary, &["pcp", "map", "udp", "5600"])?;
+    ensure!(!refused.status.success() && refused.stderr.contains("NOT_AUTHORIZED"), "{refused:?}");
+    pcp(&["unmap", "udp", "5600", "--nonce", nonce])?;
+    assert!(daemon.mappings()?.is_empty());
+    let words = ["pcp", "announce", "--server", "11.22.33.9", "--timeout", "1"];
+    let nobody = lab.lan.output(&binary, &words)?;
+    ensure!(nobody.stderr.contains("there is no server"), "{nobody:?}");
     daemon.stop()?;
     lab.finish()
 }

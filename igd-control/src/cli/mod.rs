@@ -2,6 +2,7 @@
 
 mod columns;
 mod manage;
+mod pcp;
 mod probe;
 mod query;
 mod table;
@@ -13,6 +14,7 @@ use crate::{
 };
 use clap::{ArgAction, Args, Parser, Subcommand};
 use manage::{MappingCommand, PolicyCommand, ReloadArgs};
+use pcp::PcpCommand;
 use std::{
     io::{self, Write as _},
     os::unix::net::UnixStream,
@@ -55,6 +57,9 @@ enum Command {
     /// Make, remove and list static port mappings.
     #[command(subcommand)]
     Mapping(MappingCommand),
+    /// Ask a server of PCP, this gateway or another.
+    #[command(subcommand)]
+    Pcp(PcpCommand),
     /// Have the running gateway read policy and static mappings of its configuration again.
     Reload(ReloadArgs),
     /// Take away what a daemon has pinned: translation and sessions end.
@@ -197,6 +202,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Mapping(MappingCommand::List(args)) => {
             query::mappings(&args.control_socket, args.json)
         }
+        Command::Pcp(command) => pcp::run(&command),
         Command::Reload(args) => manage::reload(&args),
         Command::Unload(args) => unload(&args),
         Command::Config => Ok(io::stdout().write_all(config::default_file().as_bytes())?),

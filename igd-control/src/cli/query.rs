@@ -57,6 +57,22 @@ pub(super) fn mappings(socket: &Path, json: bool) -> anyhow::Result<()> {
     })
 }
 
+/// Those mappings that are wanted.
+pub(super) fn some_mappings(
+    socket: &Path,
+    json: bool,
+    wanted: fn(&Row) -> bool,
+) -> anyhow::Result<()> {
+    show(socket, "/mappings", false, move |answer, out| {
+        let mut rows: Vec<Row> = serde_json::from_reader(answer)?;
+        rows.retain(wanted);
+        if json {
+            return Ok(writeln!(out, "{}", serde_json::to_string(&rows)?)?);
+        }
+        Ok(Table::fitting(columns::MAPPINGS, &rows).all(out, &rows)?)
+    })
+}
+
 /// `igd-control sessions`
 pub(super) fn sessions(socket: &Path, json: bool) -> anyhow::Result<()> {
     show(socket, "/sessions", json, |answer, out| {

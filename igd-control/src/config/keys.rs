@@ -292,7 +292,7 @@ pub const KEYS: &[Key] = &[
         "requests-per-second",
         "1000",
         "Most control requests of one LAN client in a second, in the long run; ten times as many at \
-         once. More are answered with HTTP status 503. 0: no limit.",
+         once. More are answered with HTTP status 503, or by PCP and NAT-PMP not at all. 0: no limit.",
     ),
     key(
         "daemon",

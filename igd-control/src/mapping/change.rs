@@ -126,7 +126,8 @@ impl PortMappingTable {
             }
             on_port += 1;
         }
-        if !request.is_static() && self.companion_is_kept(request) {
+        // What the operator makes, and what is there already, is not asked.
+        if !request.is_static() && !overwrites && self.companion_is_kept(request) {
             return Err(MapError::Conflict);
         }
         let limits = &self.limits;

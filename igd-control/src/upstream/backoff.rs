@@ -11,21 +11,22 @@ const LONGEST: u64 = 1_024 * NANOS_PER_SEC;
 
 /// The retransmission timer of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Backoff {
+pub struct Backoff {
     pause: u64,
     /// When the request is sent again.
-    pub(super) due: BootTime,
+    pub due: BootTime,
 }
 
 impl Backoff {
     /// After the first request.
-    pub(super) fn start(now: BootTime, random: &mut Random) -> Self {
+    pub fn start(now: BootTime, random: &mut Random) -> Self {
         let pause = spread(INITIAL, random);
         Self { pause, due: now.plus_nanos(pause) }
     }
 
     /// After another one.
-    pub(super) fn again(self, now: BootTime, random: &mut Random) -> Self {
+    #[must_use]
+    pub fn again(self, now: BootTime, random: &mut Random) -> Self {
         let pause = spread(self.pause.saturating_mul(2).min(LONGEST), random);
         Self { pause, due: now.plus_nanos(pause) }
     }

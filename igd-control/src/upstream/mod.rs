@@ -15,6 +15,7 @@ mod place;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
 pub use interworking::{Interworking, Outcome, Port, State};
 pub use lease::Lease;

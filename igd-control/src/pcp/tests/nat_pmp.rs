@@ -86,6 +86,15 @@ fn the_companion_port_is_kept_for_the_same_client() {
 }
 
 #[test]
+fn a_mapping_is_renewed_also_when_the_operator_has_given_its_companion_away() {
+    let mut bench = Bench::new();
+    bench.map_pmp_by(HOST_A, Protocol::Tcp, 5600, 6000, 600);
+    bench.add_static(SocketAddrV4::new(HOST_B, 5600), 6000);
+    let renewed = bench.map_pmp_by(HOST_A, Protocol::Tcp, 5600, 6000, 900);
+    assert_eq!(renewed, (OK, 6000, 900));
+}
+
+#[test]
 fn all_mappings_of_a_protocol_are_ended_together() {
     let mut bench = Bench::new();
     bench.map_pmp(5600, 6000, 600);

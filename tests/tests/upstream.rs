@@ -46,7 +46,8 @@ fn start<'lab>(lab: &'lab Lab, server: &str) -> Result<Daemon<'lab>> {
 /// What `igd-control status` says of the server.
 fn upstream(daemon: &Daemon<'_>) -> Result<String> {
     let status = daemon.status()?;
-    Ok(status["upstream"].as_str().context("no such member")?.to_owned())
+    let told = status.get("upstream").and_then(|it| it.as_str());
+    Ok(told.context("no such member")?.to_owned())
 }
 
 /// Waits until it says this.

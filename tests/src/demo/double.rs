@@ -46,7 +46,8 @@ pub(super) fn play(report: &mut Report, igd_control: &Path) -> Result<()> {
         .argument("--config")
         .argument(&file.to_string_lossy())
         .start()?;
-    let knows = || Ok(daemon.status()?["external_address"] == WAN_FAR_SIDE.to_string());
+    let told = serde_json::Value::from(WAN_FAR_SIDE.to_string());
+    let knows = || Ok(daemon.status()?.get("external_address") == Some(&told));
     wait_until("the external address of the carrier", SOON, knows)?;
     let status = daemon.table("status")?;
     show_lines(report, &status, &["external address", "behind a NAT", "upstream"])?;

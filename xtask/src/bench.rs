@@ -5,7 +5,7 @@ use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail};
 use nat_bench::{ControlOptions, Kind, Options};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Options of `cargo xtask bench`.
 #[derive(clap::Args)]
@@ -83,18 +83,32 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.what {
         What::Data(args) => data(workspace, args),
         What::Control(args) => control(workspace, args),
-        What::Cores { rounds } => cores(workspace, *rounds),
-        What::Tcp { rounds } => tcp(workspace, *rounds),
-        What::Sessions { rounds } => sessions(workspace, *rounds),
+        What::Cores { rounds } => {
+            let report = nat_bench::cores(&programs(workspace)?, *rounds)?;
+            tell(workspace, "cores", &report.table(), &report)
+        }
+        What::Tcp { rounds } => {
+            programs(workspace)?;
+            let report = nat_bench::tcp(*rounds, steps::say)?;
+            tell(workspace, "tcp", &report.table(), &report)
+        }
+        What::Sessions { rounds } => {
+            let report = nat_bench::sessions(&programs(workspace)?, *rounds, steps::say)?;
+            tell(workspace, "sessions", &report.table(), &report)
+        }
     }
 }
 
-fn data(workspace: &Workspace, args: &Data) -> Result<()> {
+/// Builds what is measured and the benchmark's own programs; tells where those are.
+fn programs(workspace: &Workspace) -> Result<PathBuf> {
     let toolchain = setup::ensure(workspace)?;
     build::release(workspace, &toolchain)?;
-    let object = build::bench(workspace, &toolchain)?;
+    build::bench(workspace, &toolchain)
+}
+
+fn data(workspace: &Workspace, args: &Data) -> Result<()> {
     let options = Options {
-        object,
+        object: programs(workspace)?,
         rounds: args.rounds,
         quick: args.quick,
         only: args.only.clone(),
@@ -135,37 +149,16 @@ fn control(workspace: &Workspace, args: &Control) -> Result<()> {
     Ok(())
 }
 
-fn cores(workspace: &Workspace, rounds: u32) -> Result<()> {
-    let toolchain = setup::ensure(workspace)?;
-    build::release(workspace, &toolchain)?;
-    let object = build::bench(workspace, &toolchain)?;
-    let report = nat_bench::cores(&object, rounds)?;
-    println!("{}", report.table());
-    let file = workspace.root().join("target/bench/cores.json");
-    write_json(&report, &file)?;
-    steps::say(&format!("Wrote {}", file.display()));
-    Ok(())
-}
-
-fn tcp(workspace: &Workspace, rounds: u32) -> Result<()> {
-    let toolchain = setup::ensure(workspace)?;
-    build::release(workspace, &toolchain)?;
-    let report = nat_bench::tcp(rounds, steps::say)?;
-    println!("{}", report.table());
-    let file = workspace.root().join("target/bench/tcp.json");
-    write_json(&report, &file)?;
-    steps::say(&format!("Wrote {}", file.display()));
-    Ok(())
-}
-
-fn sessions(workspace: &Workspace, rounds: u32) -> Result<()> {
-    let toolchain = setup::ensure(workspace)?;
-    build::release(workspace, &toolchain)?;
-    let object = build::bench(workspace, &toolchain)?;
-    let report = nat_bench::sessions(&object, rounds, steps::say)?;
-    println!("{}", report.table());
-    let file = workspace.root().join("target/bench/sessions.json");
-    write_json(&report, &file)?;
+/// Prints a table, and leaves the report beside the others.
+fn tell(
+    workspace: &Workspace,
+    name: &str,
+    table: &str,
+    report: &impl serde::Serialize,
+) -> Result<()> {
+    println!("{table}");
+    let file = workspace.root().join("target/bench").join(name).with_extension("json");
+    write_json(report, &file)?;
     steps::say(&format!("Wrote {}", file.display()));
     Ok(())
 }

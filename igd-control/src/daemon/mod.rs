@@ -156,7 +156,7 @@ fn start(
     let held = forwards.in_force(datapath::now());
     let mut gateway = Gateway::new(datapath::now(), &gateway_config, forwards);
     gateway.set_policy(config.policy.policy());
-    gateway.set_outside(upstream::without_server(&config.upstream));
+    gateway.set_outside(upstream::at_start(&config.upstream));
     let adopted = data_path.adopted().then_some(held.as_slice());
     let now = datapath::now();
     let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, adopted);

@@ -86,6 +86,11 @@ impl Upstream {
         Some(Self { machine: Mutex::new(machine), waiters: Mutex::default(), wake: Notify::new() })
     }
 
+    /// Where the server is, or that it is nowhere.
+    pub(super) fn server_is(&self, server: Option<Ipv4Addr>) {
+        lock(&self.machine).server_is(server);
+    }
+
     /// What an operator is told.
     pub(super) fn state(&self) -> State {
         lock(&self.machine).state()
@@ -275,7 +280,7 @@ impl<P: PacketPath + Send + 'static> Shared<P> {
 
     /// Has the client of the server do something, and brings table and server together. Returns what is
     /// to be sent from which address where, and when there is more to do.
-    fn turn(&self, act: impl FnOnce(BootTime, &mut Client)) -> Turn {
+    pub(super) fn turn(&self, act: impl FnOnce(BootTime, &mut Client)) -> Turn {
         self.change(|now, gateway| {
             let Some(upstream) = self.upstream() else { return Turn::default() };
             if let Some(client) = lock(&upstream.machine).client_mut() {
@@ -295,9 +300,9 @@ impl<P: PacketPath + Send + 'static> Shared<P> {
 
 /// What the socket has to do.
 #[derive(Debug, Default)]
-struct Turn {
+pub(super) struct Turn {
     ends: Option<(Ipv4Addr, SocketAddrV4)>,
-    datagrams: Vec<Vec<u8>>,
+    pub(super) datagrams: Vec<Vec<u8>>,
     next: Option<Duration>,
 }
 
@@ -341,7 +346,7 @@ impl Carrier {
             if looked.is_none_or(|at| at.elapsed() >= LOOK) {
                 looked = Some(Instant::now());
                 network.mark_unchanged();
-                lock(&upstream.machine).server_is(self.server());
+                upstream.server_is(self.server());
             }
             let turn = shared.turn(|now, client| match heard.take() {
                 Some((false, from, datagram)) => client.hear(now, from, &datagram),
@@ -479,10 +484,10 @@ fn keep(file: &Path, secret: Uuid) -> io::Result<()> {
     fs::rename(new, file)
 }
 
-/// What the gateway says of the world beyond where no server is configured.
-pub(super) fn without_server(config: &config::Upstream) -> Outside {
+/// What the gateway says of the world beyond at its start.
+pub(super) fn at_start(config: &config::Upstream) -> Outside {
     let hides_private = config.private_address == PrivateAddress::Empty;
-    Outside { upstream: None, hides_private }
+    Outside { upstream: config.is_on().then_some(None), hides_private }
 }
 
 #[cfg(test)]

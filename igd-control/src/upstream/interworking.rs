@@ -67,9 +67,9 @@ pub struct State {
     pub in_service: bool,
     /// The external address that it has given last.
     pub address: Option<Ipv4Addr>,
-    /// Mappings in force there.
+    /// Mappings of the table in force there.
     pub held: usize,
-    /// Mappings wanted there.
+    /// Mappings of the table wanted there.
     pub wanted: usize,
     /// How often it has lost its state.
     pub losses: u64,
@@ -99,6 +99,8 @@ pub struct Interworking {
     secret: Uuid,
     seed: u64,
     server: Option<SocketAddrV4>,
+    /// Somebody has looked where the server is.
+    looked: bool,
     address: Option<Ipv4Addr>,
     /// The table's count of changes when it was mirrored last.
     mirrored: Option<u32>,
@@ -119,6 +121,7 @@ impl Interworking {
             secret,
             seed,
             server: None,
+            looked: false,
             address: None,
             mirrored: None,
             movable: HashSet::new(),
@@ -131,6 +134,7 @@ impl Interworking {
 
     /// The server is there from now on, or nowhere.
     pub fn server_is(&mut self, server: Option<Ipv4Addr>) {
+        self.looked = true;
         self.server = server.map(|address| SocketAddrV4::new(address, SERVER_PORT));
     }
 
@@ -190,7 +194,14 @@ impl Interworking {
 
     /// What an operator is told.
     pub fn state(&self) -> State {
-        let (held, wanted) = self.client.as_ref().map_or((0, 0), Client::figures);
+        let figures = |client: &Client| {
+            let (held, wanted) = client.figures();
+            let heartbeat = heartbeat(client.config().own);
+            let alive = usize::from(client.lease(&heartbeat).is_some());
+            let beats = usize::from(client.wants(&heartbeat));
+            (held.saturating_sub(alive), wanted.saturating_sub(beats))
+        };
+        let (held, wanted) = self.client.as_ref().map_or((0, 0), figures);
         State {
             server: self.server,
             service: self.client.as_ref().map(Client::service),
@@ -223,9 +234,22 @@ impl Interworking {
                 self.apply(now, gateway, event, &mut outcomes);
             }
         }
-        let upstream = self.is_in_service().then_some(self.address);
-        gateway.set_outside(Outside { upstream, hides_private: self.hides_private });
+        gateway
+            .set_outside(Outside { upstream: self.outside(), hides_private: self.hides_private });
         outcomes
+    }
+
+    /// The external address, as far as the server has a say in it. As long as it may still answer for the
+    /// first time there is none: our own, told meanwhile, would soon be another one.
+    fn outside(&self) -> Option<Option<Ipv4Addr>> {
+        let unknown = match &self.client {
+            Some(client) => client.service() == Service::Unknown,
+            None => !self.looked,
+        };
+        match self.is_in_service() {
+            true => Some(self.address),
+            false => unknown.then_some(None),
+        }
     }
 
     /// Begins anew where we, or the server, have another address: nothing that was is reached from here

@@ -13,7 +13,7 @@ mod lease;
 mod place;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};

@@ -37,11 +37,13 @@ pub enum Client {
     Npm,
     /// async-upnp-client from PyPI.
     AsyncUpnp,
+    /// MiniUPnP's daemon: a PCP server for a gateway that is itself a client.
+    Miniupnpd,
 }
 
 impl Client {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Gupnp,
         Self::GupnpTools,
         Self::GupnpIgd,
@@ -50,6 +52,7 @@ impl Client {
         Self::Qbittorrent,
         Self::Npm,
         Self::AsyncUpnp,
+        Self::Miniupnpd,
     ];
 
     /// The Debian packages that have it, or that it takes.
@@ -62,6 +65,7 @@ impl Client {
             Self::Transmission => &["transmission-daemon"],
             Self::Qbittorrent => &["qbittorrent-nox"],
             Self::AsyncUpnp => &["python3-venv"],
+            Self::Miniupnpd => &["miniupnpd", "miniupnpd-nftables"],
             // Debian's npm brings hundreds of packages along: it is used where it is.
             Self::Npm => &[],
         }
@@ -86,6 +90,7 @@ impl Client {
             Self::Transmission => version("transmission-daemon"),
             // Asked for its version, it already makes a profile in $HOME.
             Self::Qbittorrent => return is_on_path("qbittorrent-nox"),
+            Self::Miniupnpd => return is_on_path("miniupnpd"),
             Self::Npm => return NPM.iter().all(|package| npm_package(package).is_dir()),
             Self::AsyncUpnp => {
                 let (name, version) = PYPI.split_once("==").unwrap_or((PYPI, ""));

@@ -1,5 +1,6 @@
 //! The demonstration: the whole path of a packet and of a request, with real programs, step by step.
 
+mod double;
 mod report;
 mod steps;
 
@@ -17,13 +18,8 @@ use std::sync::atomic::AtomicBool;
 /// # Errors
 /// When a step does not show what it should; everything is taken back then.
 pub fn run(keep: bool, igd_control: &Path) -> Result<()> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The step under way ends as it can; the guards then take everything back.
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
     let igd_control = igd_control.canonicalize()?;
-    let mut report = Report::new(interrupted);
+    let mut report = begin()?;
 
     report.step("Build a lab of network namespaces: LAN host, router, WAN host")?;
     let mut lab = Lab::home()?;
@@ -43,6 +39,24 @@ pub fn run(keep: bool, igd_control: &Path) -> Result<()> {
     ensure!(!directory.exists(), "{} was left behind", directory.display());
     report.seen("namespaces, processes and files are gone")?;
     report.end("The demonstration succeeded.")
+}
+
+/// The same for a gateway beneath another NAT: a port is mapped through both.
+///
+/// # Errors
+/// As for [`run`], and without miniupnpd.
+pub fn run_beneath_carrier(igd_control: &Path) -> Result<()> {
+    double::play(&mut begin()?, &igd_control.canonicalize()?)
+}
+
+/// A report that ends early when this process is told to end.
+fn begin() -> Result<Report> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        // The step under way ends as it can; the guards then take everything back.
+        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(Report::new(interrupted))
 }
 
 fn all_steps(report: &mut Report, lab: &Lab, igd_control: &Path) -> Result<()> {

@@ -200,13 +200,13 @@ fn client_address(socket: &UdpSocket) -> Result<SocketAddrV4> {
     }
 }
 
-fn expect(printed: &str, wanted: &str) -> Result<()> {
+pub(super) fn expect(printed: &str, wanted: &str) -> Result<()> {
     ensure!(printed.contains(wanted), "it does not say `{wanted}`:\n{printed}");
     Ok(())
 }
 
 /// Shows the lines that hold one of `told`.
-fn show_lines(report: &Report, printed: &str, told: &[&str]) -> Result<()> {
+pub(super) fn show_lines(report: &Report, printed: &str, told: &[&str]) -> Result<()> {
     for line in printed.lines().filter(|line| told.iter().any(|told| line.contains(told))) {
         report.seen(line.trim_start())?;
     }

@@ -6,6 +6,7 @@
 
 mod bpffs;
 mod capture;
+mod carrier;
 mod kernel;
 mod mtu;
 mod namespace;
@@ -16,6 +17,7 @@ mod stop;
 
 pub use bpffs::BpfFs;
 pub use capture::Capture;
+pub use carrier::Carrier;
 pub use kernel::Feature;
 pub use mtu::may_be_fragmented;
 pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
@@ -48,8 +50,16 @@ pub const OTHER_WAN_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 10);
 
 /// A host beyond the WAN host, which [`LabBuilder::far_host`] makes.
 pub const FAR_HOST: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 2);
-/// The WAN host, seen from there.
-const WAN_FAR_SIDE: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 1);
+/// The WAN host, seen from there: with [`LabBuilder::beneath_carrier`] the address of all who are beneath
+/// its NAT.
+pub const WAN_FAR_SIDE: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 1);
+/// Another address that it has there.
+pub const OTHER_FAR_SIDE: Ipv4Addr = Ipv4Addr::new(11, 22, 44, 3);
+/// With [`LabBuilder::beneath_carrier`]: the router's external address, which the Internet does not route
+/// (RFC 6598).
+pub const BENEATH: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+/// The WAN host then, seen from the router.
+pub const CARRIER: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 
 /// A LAN host, the router and a WAN host; the WAN has no way back to the LAN's addresses, so that
 /// nothing untranslated can be answered.
@@ -76,6 +86,7 @@ pub struct LabBuilder {
     second_lan: bool,
     far_mtu: Option<u16>,
     unwatched: bool,
+    beneath: bool,
 }
 
 impl LabBuilder {
@@ -92,6 +103,14 @@ impl LabBuilder {
     pub fn far_host(mut self, mtu: u16) -> Self {
         self.far_mtu = Some(mtu);
         self
+    }
+
+    /// With [`FAR_HOST`] behind the WAN host, which may be a carrier's NAT ([`Carrier`]) then: the router
+    /// has the address [`BENEATH`], and `FAR_HOST` no route to it.
+    #[must_use]
+    pub fn beneath_carrier(mut self) -> Self {
+        self.beneath = true;
+        self.far_host(1_500)
     }
 
     /// Without looking at the packets of the WAN, where that would cost what is measured.
@@ -115,10 +134,13 @@ impl LabBuilder {
         let wan = Namespace::new(format!("{prefix}-wan"))?;
         router.sysctl("net/ipv4/ip_forward", "1")?;
         link(&router, "lan0", ROUTER_LAN, &lan, LAN_HOST)?;
-        link(&router, "wan0", EXTERNAL, &wan, WAN_HOST)?;
-        wan.ip(&["address", "add", &format!("{OTHER_WAN_HOST}/24"), "dev", "eth0"])?;
+        let (external, next) = if self.beneath { (BENEATH, CARRIER) } else { (EXTERNAL, WAN_HOST) };
+        link(&router, "wan0", external, &wan, next)?;
+        if !self.beneath {
+            wan.ip(&["address", "add", &format!("{OTHER_WAN_HOST}/24"), "dev", "eth0"])?;
+        }
         lan.ip(&["route", "add", "default", "via", &ROUTER_LAN.to_string()])?;
-        router.ip(&["route", "add", "default", "via", &WAN_HOST.to_string()])?;
+        router.ip(&["route", "add", "default", "via", &next.to_string()])?;
         let second_lan = if self.second_lan {
             let second = Namespace::new(format!("{prefix}-lan2"))?;
             link(&router, "lan1", ROUTER_SECOND_LAN, &second, SECOND_LAN_HOST)?;
@@ -132,7 +154,12 @@ impl LabBuilder {
             wan.sysctl("net/ipv4/ip_forward", "1")?;
             link(&wan, "far0", WAN_FAR_SIDE, &far, FAR_HOST)?;
             wan.ip(&["link", "set", "far0", "mtu", &mtu.to_string()])?;
-            far.ip(&["route", "add", "default", "via", &WAN_FAR_SIDE.to_string()])?;
+            if self.beneath {
+                let other = format!("{OTHER_FAR_SIDE}/24");
+                wan.ip(&["address", "add", &other, "dev", "far0"])?;
+            } else {
+                far.ip(&["route", "add", "default", "via", &WAN_FAR_SIDE.to_string()])?;
+            }
             Some(far)
         } else {
             None

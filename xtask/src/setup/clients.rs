@@ -36,6 +36,16 @@ pub(crate) fn ensure() {
     }
 }
 
+/// Installs one of them, if that goes from here and it is not there.
+pub(crate) fn ensure_one(client: Client) {
+    if client.is_here() || !steps::is_root() || !apt::is_here() {
+        return;
+    }
+    if let Err(error) = install(&[client]) {
+        steps::alert(&format!("{error:#}"));
+    }
+}
+
 /// One after the other: a client that cannot be installed does not keep others away.
 fn install(clients: &[Client]) -> Result<()> {
     apt::update()?;

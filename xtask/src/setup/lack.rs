@@ -47,8 +47,11 @@ const fn tool(command: &'static str, package: &'static str) -> Tool {
 }
 
 /// Packages whose service would be started at once, and the service. Only the lab is to run it.
-const SERVICES: [(&str, &str); 2] =
-    [("coturn", "coturn.service"), ("transmission-daemon", "transmission-daemon.service")];
+const SERVICES: [(&str, &str); 3] = [
+    ("coturn", "coturn.service"),
+    ("transmission-daemon", "transmission-daemon.service"),
+    ("miniupnpd", "miniupnpd.service"),
+];
 
 /// The services that these packages would start.
 pub(super) fn services(packages: &[String]) -> impl Iterator<Item = &'static str> {

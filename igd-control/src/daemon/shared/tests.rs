@@ -1,9 +1,11 @@
 use super::*;
 use crate::{
-    config::Config,
+    config::{self, Config},
     daemon::shutdown,
     igd::{GatewayConfig, LinkProperties, TrafficTotals, Tree},
     mapping::fake::FakePath,
+    upstream::tests::server::{OWN, SERVER, Server},
+    wire::pcp::ResultCode,
 };
 use nat_common::Protocol;
 use std::{net::Ipv4Addr, sync::Arc};
@@ -66,8 +68,13 @@ async fn control(
 }
 
 async fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
+    let (status, body) = ask_for_port(shared, port, lease).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+async fn ask_for_port(shared: &Shared<FakePath>, port: u16, lease: u32) -> (u16, String) {
     let (port, lease) = (port.to_string(), lease.to_string());
-    let (status, body) = control(
+    control(
         shared,
         ServiceKind::WanIpConnection(Tree::Igd2),
         "AddPortMapping",
@@ -82,8 +89,7 @@ async fn map_port(shared: &Shared<FakePath>, port: u16, lease: u32) {
             ("NewLeaseDuration", &lease),
         ],
     )
-    .await;
-    assert_eq!(status, 200, "{body}");
+    .await
 }
 
 /// A network in which nothing happens.
@@ -153,4 +159,84 @@ async fn traffic_is_read_when_it_is_asked_for() {
     let service = ServiceKind::WanCommonInterfaceConfig(Tree::Igd1);
     let (_, body) = control(&shared, service, "GetTotalBytesSent", &[]).await;
     assert!(body.contains(">1234<"), "{body}");
+}
+
+/// A gateway beneath a server, which hears it a tenth of a second later, or not at all when there is none.
+async fn beneath(server: Arc<Mutex<Option<Server>>>) -> Arc<Shared<FakePath>> {
+    let path = FakePath { external: Some(OWN), ..FakePath::new() };
+    let gateway = Gateway::new(clock(), &GatewayConfig::default(), path);
+    let identity = Identity::new(&Config::default());
+    let config = config::Upstream { server: SERVER.ip().to_string(), ..Default::default() };
+    let upstream = Upstream::new(&config, None).unwrap();
+    upstream.server_is(Some(*SERVER.ip()));
+    let shared = Shared::new(gateway, clock, &identity, FakeWan).beneath(Some(upstream));
+    let shared = Arc::new(shared);
+    tokio::spawn({
+        let shared = Arc::clone(&shared);
+        async move {
+            loop {
+                let mut datagrams = shared.turn(|_, _| {}).datagrams;
+                sleep(Duration::from_millis(100)).await;
+                while let Some(datagram) = datagrams.pop() {
+                    let heard = |server: &mut Server| server.answer(clock(), &datagram);
+                    if let Some(answer) = lock(&server).as_mut().and_then(heard) {
+                        let turn = shared.turn(|now, client| client.hear(now, SERVER, &answer));
+                        datagrams.extend(turn.datagrams);
+                    }
+                }
+            }
+        }
+    });
+    sleep(Duration::from_secs(1)).await;
+    shared
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_point_waits_for_the_server_upstream_and_out_a_short_error() {
+    for (failures, status, code) in [(0, 200, ""), (1, 200, ""), (2, 500, ">728<")] {
+        let server = Arc::new(Mutex::new(Some(Server::new(clock()))));
+        let shared = beneath(Arc::clone(&server)).await;
+        if let Some(server) = lock(&server).as_mut() {
+            server.fails = Some((ResultCode::NoResources, failures));
+        }
+        let asked = Instant::now();
+        let (answered, body) = ask_for_port(&shared, 4000, 600).await;
+        assert_eq!(answered, status, "{body}");
+        assert!(body.contains(code), "{body}");
+        assert_eq!(is_open(&shared, 4000), status == 200);
+        let waited = asked.elapsed();
+        let expected = if failures == 0 { 0..1 } else { 30..31 };
+        assert!(expected.contains(&waited.as_secs()), "{waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_control_point_does_not_wait_for_a_server_that_is_silent() {
+    let server = Arc::new(Mutex::new(Some(Server::new(clock()))));
+    let shared = beneath(Arc::clone(&server)).await;
+    *lock(&server) = None;
+    let asked = Instant::now();
+    map_port(&shared, 4000, 600).await;
+    assert!((9..=11).contains(&asked.elapsed().as_secs()), "it may still answer");
+    let asked = Instant::now();
+    map_port(&shared, 4001, 600).await;
+    assert_eq!(asked.elapsed().as_secs(), 0);
+    assert!(is_open(&shared, 4000) && is_open(&shared, 4001));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_about_and_not_there_is_asked_about_upstream() {
+    let server = Arc::new(Mutex::new(Some(Server::new(clock()))));
+    let shared = beneath(Arc::clone(&server)).await;
+    if let Some(server) = lock(&server).as_mut() {
+        server.taken.push(4000);
+    }
+    for (port, code) in [("4000", ">718<"), ("4001", ">714<")] {
+        let key = [("NewRemoteHost", ""), ("NewExternalPort", port), ("NewProtocol", "TCP")];
+        let service = ServiceKind::WanIpConnection(Tree::Igd2);
+        let (_, body) = control(&shared, service, "GetSpecificPortMappingEntry", &key).await;
+        assert!(body.contains(code), "{port}: {body}");
+    }
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(lock(&server).as_ref().map(|server| server.mappings.len()), Some(1), "the address");
 }

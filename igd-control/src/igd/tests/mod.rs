@@ -4,6 +4,7 @@ mod connection;
 mod figures;
 mod mappings;
 mod messages;
+mod outside;
 mod reading;
 mod tables;
 mod version_1;

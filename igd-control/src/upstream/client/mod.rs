@@ -252,7 +252,7 @@ impl Client {
 
     /// How many mappings are in force, and how many are wanted.
     pub fn figures(&self) -> (usize, usize) {
-        let held = self.entries.values().filter(|entry| matches!(entry.phase, Phase::Held(_)));
+        let held = self.entries.values().filter(|entry| entry.lease.is_some());
         (held.count(), self.entries.len())
     }
 

@@ -184,6 +184,7 @@ fn without_a_server_that_answers_all_is_as_without_one() {
     world.add(6_000, 100_000);
     world.follow();
     assert!(world.mirror.is_pending(tcp(6_000)), "it may still answer");
+    assert_eq!(world.gateway.external_address(), None, "which would be another one");
     world.pass(15);
     assert_eq!(world.mirror.state().service, Some(Service::Silent));
     assert!(!world.mirror.is_pending(tcp(6_000)));

@@ -2,7 +2,7 @@
 
 mod mirror;
 mod random;
-mod server;
+pub(crate) mod server;
 mod timing;
 
 use super::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};

@@ -7,35 +7,35 @@ use crate::wire::pcp::{
 use nat_common::{BootTime, Protocol};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
-pub(super) const OWN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
-pub(super) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 5_351);
-pub(super) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
+pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 5_351);
+pub(crate) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
 
 #[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) protocol: u8,
-    pub(super) internal: SocketAddrV4,
-    pub(super) external_port: u16,
+pub(crate) struct Held {
+    pub(crate) protocol: u8,
+    pub(crate) internal: SocketAddrV4,
+    pub(crate) external_port: u16,
     nonce: Nonce,
     until: BootTime,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     started: BootTime,
-    pub(super) mappings: Vec<Held>,
+    pub(crate) mappings: Vec<Held>,
     /// External ports that somebody else has.
-    pub(super) taken: Vec<u16>,
-    pub(super) longest: u32,
-    pub(super) ignores_prefer_failure: bool,
-    pub(super) knows_filters: bool,
-    pub(super) nat_pmp: bool,
+    pub(crate) taken: Vec<u16>,
+    pub(crate) longest: u32,
+    pub(crate) ignores_prefer_failure: bool,
+    pub(crate) knows_filters: bool,
+    pub(crate) nat_pmp: bool,
     /// Answers so many requests by this error.
-    pub(super) fails: Option<(ResultCode, u32)>,
+    pub(crate) fails: Option<(ResultCode, u32)>,
 }
 
 impl Server {
-    pub(super) fn new(now: BootTime) -> Self {
+    pub(crate) fn new(now: BootTime) -> Self {
         Self {
             started: now,
             mappings: Vec::new(),
@@ -52,17 +52,17 @@ impl Server {
         u32::try_from(now.nanos_from(self.started) / 1_000_000_000).unwrap()
     }
 
-    pub(super) fn has(&self, now: BootTime, port: u16) -> bool {
+    pub(crate) fn has(&self, now: BootTime, port: u16) -> bool {
         self.mappings.iter().any(|held| held.external_port == port && held.until >= now)
     }
 
-    pub(super) fn announce(&self, now: BootTime) -> Vec<u8> {
+    pub(crate) fn announce(&self, now: BootTime) -> Vec<u8> {
         let payload = Payload::Known(Operation::Announce, Vec::new());
         let epoch = self.epoch(now);
         Response { result: ResultCode::Success, lifetime: 0, epoch, payload }.encode()
     }
 
-    pub(super) fn answer(&mut self, now: BootTime, datagram: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn answer(&mut self, now: BootTime, datagram: &[u8]) -> Option<Vec<u8>> {
         if self.nat_pmp {
             return Some(vec![0, 128, 0, 1, 0, 0, 0, 9]);
         }
@@ -134,7 +134,7 @@ impl Server {
     }
 
     /// The external port of an internal endpoint.
-    pub(super) fn port_of(&self, now: BootTime, key: &Key) -> Option<u16> {
+    pub(crate) fn port_of(&self, now: BootTime, key: &Key) -> Option<u16> {
         let number = if key.protocol == Protocol::Tcp { 6 } else { 17 };
         let meant = |held: &&Held| {
             held.internal == key.internal && held.protocol == number && held.until > now

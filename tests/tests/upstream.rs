@@ -1,0 +1,237 @@
+//! The gateway beneath a carrier's NAT, whose PCP server is MiniUPnP's daemon: Debian's 2.3.1 answers
+//! PREFER_FAILURE by success and another port.
+
+use anyhow::{Context, Result, ensure};
+use nat_tests::client::independent;
+use nat_tests::client::pcp::{Client, Map, UDP};
+use nat_tests::client::soap::{MAPPING, Mapping, WAN_IP_CONNECTION_1};
+use nat_tests::client::{Gateway, Upnpc};
+use nat_tests::daemon::{Daemon, binary};
+use nat_tests::demo;
+use nat_tests::lab::{
+    BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, OTHER_FAR_SIDE, ROUTER_LAN, TcpReflector,
+    UdpReflector, WAN_FAR_SIDE, tcp_seen_as, wait_until,
+};
+use nat_tests::lease::{tcp_opens, udp_answers};
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+/// How long something may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// How long a server that has lost its mappings may stay unnoticed: 5/8 of two minutes, and 5 seconds.
+const NOTICED: Duration = Duration::from_secs(100);
+/// Behind the mappings.
+const INSIDE: &str = "192.168.77.2:5600";
+
+const fn beyond(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(WAN_FAR_SIDE, port)
+}
+
+fn beneath() -> Result<Lab> {
+    Lab::builder().beneath_carrier().build()
+}
+
+fn runs() -> bool {
+    independent::Client::Miniupnpd.lets_run()
+}
+
+/// A daemon that has the carrier as its server.
+fn start<'lab>(lab: &'lab Lab, server: &str) -> Result<Daemon<'lab>> {
+    let file = lab.directory().join("upstream.toml");
+    fs::write(&file, format!("[upstream]\nserver = \"{server}\"\n"))?;
+    Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()
+}
+
+/// What `igd-control status` says of the server.
+fn upstream(daemon: &Daemon<'_>) -> Result<String> {
+    let status = daemon.status()?;
+    let told = status.get("upstream").and_then(|it| it.as_str());
+    Ok(told.context("no such member")?.to_owned())
+}
+
+/// Waits until it says this.
+fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
+    wait_until(words, SOON, || Ok(upstream(daemon)?.contains(words)))
+}
+
+fn address(gateway: &Gateway<'_>) -> Result<Ipv4Addr> {
+    let reply = gateway.call("GetExternalIPAddress", &[])?.success()?;
+    Ok(reply.value("NewExternalIPAddress").context("no address")?.parse()?)
+}
+
+fn metric(daemon: &Daemon<'_>, line: &str) -> Result<()> {
+    let metrics = daemon.table("metrics")?;
+    ensure!(metrics.lines().any(|it| it == line), "no {line} in:\n{metrics}");
+    Ok(())
+}
+
+#[test]
+fn upnpc_opens_a_port_through_two_nats() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    let lab = beneath()?;
+    let mut carrier = Carrier::start(&lab)?;
+    carrier.serve(WAN_FAR_SIDE)?;
+    let daemon = start(&lab, "gateway")?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
+    let upnpc = Upnpc::searching(&lab.lan);
+    for protocol in ["TCP", "UDP"] {
+        let lan = LAN_HOST.to_string();
+        let printed = upnpc.run(&["-a", &lan, "5600", "6000", protocol, "604800"])?;
+        let redirected = format!("external {WAN_FAR_SIDE}:6000 {protocol} is redirected");
+        ensure!(printed.contains(&redirected), "{printed}");
+    }
+    let far = lab.far()?;
+    assert_eq!(*tcp_seen_as(&mut far.tcp_connect(beyond(6000))?)?.ip(), FAR_HOST);
+    ensure!(udp_answers(far, beyond(6000))?);
+    let listed = upnpc.run(&["-l"])?;
+    ensure!(listed.contains("6000->192.168.77.2:5600"), "{listed}");
+    says(&daemon, "2 of 2 mappings in force")?;
+    let status = daemon.status()?;
+    assert_eq!(status["external_address"], WAN_FAR_SIDE.to_string());
+    ensure!(status["behind_nat"].as_str().is_some_and(|it| it.starts_with("yes")), "{status}");
+    metric(&daemon, "igd_double_nat 1.0")?;
+    metric(&daemon, "igd_upstream_in_service 1.0")?;
+    upnpc.run(&["-d", "6000", "TCP"])?;
+    wait_until("the end of the mapping", SOON, || Ok(!tcp_opens(far, beyond(6000))?))?;
+    says(&daemon, "1 of 1 mappings in force")?;
+    ensure!(udp_answers(far, beyond(6000))?, "the other one stays");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_port_of_another_subscriber_is_a_conflict_and_any_port_moves_to_a_free_one() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    let lab = beneath()?;
+    let mut carrier = Carrier::start(&lab)?;
+    carrier.serve(WAN_FAR_SIDE)?;
+    let other = Client::new(&lab.router, BENEATH, CARRIER)?;
+    let taken = Map { protocol: UDP, ..Map::udp(BENEATH, 6500, 6000, 3600) };
+    assert_eq!(other.ask(&taken.frame())?.external(), beyond(6000));
+    let daemon = start(&lab, &CARRIER.to_string())?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    assert_eq!(gateway.add(&MAPPING)?.error_code(), Some(718));
+    ensure!(daemon.mappings()?.is_empty(), "it has left the table");
+    let asked = |port| {
+        let key = [("NewRemoteHost", ""), ("NewExternalPort", port), ("NewProtocol", "UDP")];
+        Ok::<_, anyhow::Error>(gateway.call("GetSpecificPortMappingEntry", &key)?.error_code())
+    };
+    assert_eq!((asked("6000")?, asked("6100")?), (Some(718), Some(714)));
+    let version_1 = Gateway::discover_by(&lab.lan, WAN_IP_CONNECTION_1)?;
+    assert_eq!(version_1.add(&MAPPING)?.error_code(), Some(718));
+
+    let _server = UdpReflector::start(&lab.lan, INSIDE)?;
+    let reply = gateway.add_any(&MAPPING)?.success()?;
+    let port: u16 = reply.value("NewReservedPort").context("no port")?.parse()?;
+    ensure!(port != 6000);
+    ensure!(udp_answers(lab.far()?, beyond(port))?, "{port}");
+    let listed = daemon.mappings()?;
+    ensure!(listed.len() == 1 && listed[0]["external_port"] == port, "{listed:?}");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn clients_of_pcp_are_told_what_the_carrier_gives() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    let lab = beneath()?;
+    let mut carrier = Carrier::start(&lab)?;
+    carrier.serve(WAN_FAR_SIDE)?;
+    let other = Client::new(&lab.router, BENEATH, CARRIER)?;
+    assert_eq!(other.map(6500, 6001, 3600)?.external(), beyond(6001));
+    let daemon = start(&lab, "gateway")?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let _server = UdpReflector::start(&lab.lan, INSIDE)?;
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let answer = client.map(5600, 6000, 3600)?;
+    assert_eq!((answer.result(), answer.external()), (0, beyond(6000)));
+    ensure!((3_590..=3_600).contains(&answer.lifetime()));
+    ensure!(udp_answers(lab.far()?, beyond(6000))?);
+    let conflict = Map::udp(LAN_HOST, 5601, 6001, 600).prefer_failure();
+    assert_eq!(client.ask(&conflict.frame())?.result(), 11, "CANNOT_PROVIDE_EXTERNAL");
+    let natpmpc = lab
+        .lan
+        .run("natpmpc", &["-g", &ROUTER_LAN.to_string(), "-a", "6002", "5602", "udp", "600"])?;
+    ensure!(natpmpc.contains(&format!("Public IP address : {WAN_FAR_SIDE}")), "{natpmpc}");
+    ensure!(natpmpc.contains("Mapped public port 6002"), "{natpmpc}");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    let lab = beneath()?;
+    let mut carrier = Carrier::start(&lab)?;
+    carrier.serve(WAN_FAR_SIDE)?;
+    let daemon = start(&lab, "gateway")?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    let week = Mapping { lease: "604800", ..MAPPING };
+    gateway.add(&week)?.success()?;
+    let _server = UdpReflector::start(&lab.lan, INSIDE)?;
+    let far = lab.far()?;
+    ensure!(udp_answers(far, beyond(6000))?);
+    assert_eq!(address(&gateway)?, WAN_FAR_SIDE);
+
+    carrier.forget()?;
+    ensure!(!udp_answers(far, beyond(6000))?, "the carrier has forgotten it");
+    carrier.serve(OTHER_FAR_SIDE)?;
+    let moved = SocketAddrV4::new(OTHER_FAR_SIDE, 6000);
+    wait_until("the mapping made again", NOTICED, || udp_answers(far, moved))?;
+    assert_eq!(address(&gateway)?, OTHER_FAR_SIDE);
+    ensure!(daemon.log().contains("has lost its mappings"), "{}", daemon.log());
+    assert_eq!(daemon.mappings()?.len(), 1);
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn without_a_server_the_gateway_serves_as_ever() -> Result<()> {
+    let lab = beneath()?;
+    let daemon = start(&lab, "gateway")?;
+    says(&daemon, "does not answer")?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    gateway.add(&MAPPING)?.success()?;
+    assert_eq!(address(&gateway)?, BENEATH, "the truth");
+    let _server = UdpReflector::start(&lab.lan, INSIDE)?;
+    ensure!(udp_answers(&lab.wan, SocketAddrV4::new(BENEATH, 6000))?);
+    metric(&daemon, "igd_upstream_in_service 0.0")?;
+    metric(&daemon, "igd_double_nat 1.0")?;
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_private_address_is_not_told_where_that_is_configured() -> Result<()> {
+    let lab = beneath()?;
+    let file = lab.directory().join("upstream.toml");
+    fs::write(&file, "[upstream]\nprivate-address = \"empty\"\n")?;
+    let daemon =
+        Daemon::builder(&lab).argument("--config").argument(&file.to_string_lossy()).start()?;
+    let gateway = Gateway::discover(&lab.lan)?;
+    let reply = gateway.call("GetExternalIPAddress", &[])?.success()?;
+    assert_eq!(reply.value("NewExternalIPAddress"), Some(""));
+    assert_eq!(upstream(&daemon)?, "off");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_demo_through_two_nats_plays() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    demo::run_beneath_carrier(&binary()?)
+}

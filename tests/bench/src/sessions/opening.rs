@@ -3,15 +3,16 @@
 //! Every round has contestants of its own, which know nothing yet. How long a packet takes includes the
 //! generator; a router that drops at its door tells how much that is.
 
-use crate::case::Case;
+use crate::case::{Case, FORWARDED};
 use crate::contestant::{Contestant, Kind};
 use crate::report::Stat;
 use anyhow::{Result, ensure};
 use nat_tests::lab::Lab;
 use serde::{Deserialize, Serialize};
 
-/// Ports that the NAT has in the lab: from 1024 on, without the router's own local ports.
-const PORTS: u32 = 64_512 - 28_232;
+/// Ports that the NAT has in the lab: from 1024 on, without the router's own local ports and those of port
+/// forwards.
+const PORTS: u32 = 64_512 - 28_232 - FORWARDED;
 
 /// A kind of new flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,10 +19,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1_500)]
     seconds: u64,
     /// How often each contestant has its turn.
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 9)]
     rounds: u32,
     /// Packets of a turn, on each thread.
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 50_000)]
     packets: u32,
     /// Other options of `cargo xtask bench pktgen`, such as `--sizes 64 --threads 1,2`.
     #[arg(last = true)]
@@ -37,7 +37,7 @@ const REPORT: &str = "report: ";
 
 const SCRIPT: &str = include_str!("guest/pktgen.sh");
 
-/// Sets up, builds, boots and measures. The table is the guest's own.
+/// Sets up, builds, boots and measures. The guest reports in JSON, the table is made here.
 pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let toolchain = setup::ensure_vm(workspace)?;
     let kernel = Kernel::find(workspace, &args.kernel)?;
@@ -66,10 +66,10 @@ pub(super) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     let report = printed.lines().rev().find_map(|line| line.strip_prefix(REPORT));
     let report: PktgenReport =
         serde_json::from_str(report.context("the guest has reported nothing")?)?;
+    println!("{}", report.table());
     let file = workspace.root().join("target/bench/vm-pktgen.json");
     fs::create_dir_all(workspace.root().join("target/bench"))?;
     fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
-    println!("{}", report.table());
     steps::say(&format!("Emulated: only ratios mean something. Wrote {}", file.display()));
     Ok(())
 }

@@ -16,7 +16,7 @@ struct Cli {
     /// The object of the benchmark's programs.
     #[arg(long)]
     object: PathBuf,
-    /// Prints the report as one line of JSON after this word, too.
+    /// Prints the report as one line of JSON after this word, and no table.
     #[arg(long)]
     json: Option<String>,
 }
@@ -33,11 +33,10 @@ fn main() -> ExitCode {
 
 fn run(Cli { options, object, json }: Cli) -> Result<()> {
     let report = nat_bench::pktgen(&options, &object, |what| eprintln!("==> {what}"))?;
-    if let Some(report) = report {
-        println!("{}", report.table());
-        if let Some(word) = json {
-            println!("{word}{}", serde_json::to_string(&report)?);
-        }
+    match (report, json) {
+        (Some(report), Some(word)) => println!("{word}{}", serde_json::to_string(&report)?),
+        (Some(report), None) => println!("{}", report.table()),
+        (None, _) => {}
     }
     Ok(())
 }

@@ -8,10 +8,10 @@ pub(super) use carrier::Carrier;
 
 use super::shared::{Shared, lock};
 use crate::{
-    config::{self, PrivateAddress},
+    config,
     igd::{Gateway, Outside, Touched, is_private},
     mapping::PacketPath,
-    upstream::{Interworking, Outcome, Port, State},
+    upstream::{Interworking, InterworkingConfig, Outcome, Port, State},
 };
 use nat_common::BootTime;
 use std::{collections::HashMap, net::Ipv4Addr, path::Path, sync::Mutex};
@@ -51,13 +51,22 @@ pub(super) struct Wait {
 }
 
 impl Upstream {
-    /// The mirror, where one is configured. Nonces are made of a secret in `state_dir`.
-    pub(super) fn new(config: &config::Upstream, state_dir: Option<&Path>) -> Option<Self> {
+    /// The mirror, where one is configured; `nat`: packets are translated here, too. Nonces are made of a
+    /// secret in `state_dir`.
+    pub(super) fn new(
+        config: &config::Upstream,
+        nat: bool,
+        state_dir: Option<&Path>,
+    ) -> Option<Self> {
         if !config.is_on() {
             return None;
         }
-        let hides = config.private_address == PrivateAddress::Empty;
-        let machine = Interworking::new(secret::secret(state_dir), fastrand::u64(..), hides);
+        let machine = Interworking::new(InterworkingConfig {
+            secret: secret::secret(state_dir),
+            seed: fastrand::u64(..),
+            nat,
+            private_address: config.private_address,
+        });
         Some(Self { machine: Mutex::new(machine), waiters: Mutex::default(), wake: Notify::new() })
     }
 
@@ -136,6 +145,11 @@ impl Upstream {
         receiver
     }
 
+    /// Whether a mapping of the table lets nobody in.
+    fn is_shut(&self, port: Port) -> bool {
+        lock(&self.machine).is_shut(port)
+    }
+
     /// Whether a port's answer is still to come.
     fn is_pending(&self, port: Port) -> bool {
         lock(&self.machine).is_pending(port)
@@ -151,8 +165,8 @@ impl<P: PacketPath> Shared<P> {
 
 /// What the gateway says of the world beyond at its start.
 pub(super) fn at_start(config: &config::Upstream) -> Outside {
-    let hides_private = config.private_address == PrivateAddress::Empty;
-    Outside { upstream: config.is_on().then_some(None), hides_private }
+    let upstream = config.is_on().then_some(None);
+    Outside { upstream, seen: None, private_address: config.private_address }
 }
 
 #[cfg(test)]

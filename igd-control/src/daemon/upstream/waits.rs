@@ -65,6 +65,10 @@ impl Upstream {
                 Ok(Ok((port, _))) => port,
                 Ok(Err(_)) => port,
             };
+            if self.is_shut(port) {
+                *answer = None;
+                continue;
+            }
             let granted = lock(&self.machine).granted_for(clock(), port);
             if let (Some(answer), Some(seconds)) = (answer, granted) {
                 *answer = lan::adjusted(answer, port, seconds);
@@ -112,6 +116,13 @@ impl<P: PacketPath + Send + 'static> Shared<P> {
                 Done::refused_upstream(invocation.tree(), code)
             }
             (Touched::Made { .. }, Ok(Ok((_, Outcome::Lost)))) => Done::unanswered(),
+            // There is nobody else to let packets in.
+            (Touched::Made { .. }, Ok(Err(_)))
+                if self.upstream().is_some_and(|upstream| upstream.is_shut(port)) =>
+            {
+                self.give_up(port);
+                Done::unanswered()
+            }
             // Somebody else's at the NAT upstream, whom we do not see.
             (
                 Touched::Missing(_),
@@ -125,7 +136,7 @@ impl<P: PacketPath + Send + 'static> Shared<P> {
     fn give_up(&self, port: Port) {
         self.change(|now, gateway| {
             let Some(upstream) = self.upstream() else { return };
-            if upstream.is_pending(port) {
+            if upstream.is_pending(port) || upstream.is_shut(port) {
                 gateway.drop_leased(now, port.protocol, port.number);
                 upstream.follow(now, gateway);
             }

@@ -175,10 +175,10 @@ impl<P: PacketPath> Gateway<P> {
 impl From<MapError> for ActionError {
     fn from(error: MapError) -> Self {
         match error {
-            MapError::Conflict => ErrorCode::ConflictInMappingEntry,
+            MapError::Conflict | MapError::EndpointMapped => ErrorCode::ConflictInMappingEntry,
             MapError::HeldByRouter => ErrorCode::ConflictWithOtherMechanisms,
             MapError::NoPortMaps | MapError::Quota => ErrorCode::NoPortMapsAvailable,
-            MapError::Failed => ErrorCode::ActionFailed,
+            MapError::NeedsNat | MapError::Failed => ErrorCode::ActionFailed,
         }
         .into()
     }

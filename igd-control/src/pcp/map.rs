@@ -324,8 +324,11 @@ pub(super) const fn code(error: MapError) -> ResultCode {
     match error {
         MapError::Quota => ResultCode::UserExQuota,
         // It is an endpoint that has a mapping already, so nobody else can have its port.
-        MapError::Conflict | MapError::HeldByRouter | MapError::NoPortMaps | MapError::Failed => {
-            ResultCode::NoResources
-        }
+        MapError::Conflict
+        | MapError::HeldByRouter
+        | MapError::EndpointMapped
+        | MapError::NeedsNat
+        | MapError::NoPortMaps
+        | MapError::Failed => ResultCode::NoResources,
     }
 }

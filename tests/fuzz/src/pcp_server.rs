@@ -84,7 +84,7 @@ fn check_table(gateway: &mut Gateway<MemoryPath>, now: BootTime) {
         let in_force = forward.is_some_and(|forward| {
             forward.internal == mapping.internal
                 && forward.any_remote == Some(mapping.deadline)
-                && forward.filters == mapping.filters
+                && forward.filters == mapping.filters()
         });
         assert!(in_force && mapping.filters().len() <= MAX_FILTERS, "{mapping:?}, {forward:?}");
     }

@@ -36,6 +36,15 @@ fn runs() -> bool {
     independent::Client::Miniupnpd.lets_run()
 }
 
+/// The carrier with its PCP server, and a daemon that has found it.
+fn served(lab: &Lab) -> Result<(Carrier<'_>, Daemon<'_>)> {
+    let mut carrier = Carrier::start(lab)?;
+    carrier.serve(WAN_FAR_SIDE)?;
+    let daemon = start(lab, "gateway")?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    Ok((carrier, daemon))
+}
+
 /// A daemon that has the carrier as its server.
 fn start<'lab>(lab: &'lab Lab, server: &str) -> Result<Daemon<'lab>> {
     let file = lab.directory().join("upstream.toml");
@@ -72,10 +81,7 @@ fn upnpc_opens_a_port_through_two_nats() -> Result<()> {
         return Ok(());
     }
     let lab = beneath()?;
-    let mut carrier = Carrier::start(&lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
-    let daemon = start(&lab, "gateway")?;
-    says(&daemon, "0 of 0 mappings in force")?;
+    let (_carrier, daemon) = served(&lab)?;
     let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
     let upnpc = Upnpc::searching(&lab.lan);
     for protocol in ["TCP", "UDP"] {
@@ -109,13 +115,10 @@ fn a_port_of_another_subscriber_is_a_conflict_and_any_port_moves_to_a_free_one()
         return Ok(());
     }
     let lab = beneath()?;
-    let mut carrier = Carrier::start(&lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
+    let (_carrier, daemon) = served(&lab)?;
     let other = Client::new(&lab.router, BENEATH, CARRIER)?;
     let taken = Map { protocol: UDP, ..Map::udp(BENEATH, 6500, 6000, 3600) };
     assert_eq!(other.ask(&taken.frame())?.external(), beyond(6000));
-    let daemon = start(&lab, &CARRIER.to_string())?;
-    says(&daemon, "0 of 0 mappings in force")?;
     let gateway = Gateway::discover(&lab.lan)?;
     assert_eq!(gateway.add(&MAPPING)?.error_code(), Some(718));
     ensure!(daemon.mappings()?.is_empty(), "it has left the table");
@@ -144,12 +147,9 @@ fn clients_of_pcp_are_told_what_the_carrier_gives() -> Result<()> {
         return Ok(());
     }
     let lab = beneath()?;
-    let mut carrier = Carrier::start(&lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
+    let (_carrier, daemon) = served(&lab)?;
     let other = Client::new(&lab.router, BENEATH, CARRIER)?;
     assert_eq!(other.map(6500, 6001, 3600)?.external(), beyond(6001));
-    let daemon = start(&lab, "gateway")?;
-    says(&daemon, "0 of 0 mappings in force")?;
     let _server = UdpReflector::start(&lab.lan, INSIDE)?;
     let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
     let answer = client.map(5600, 6000, 3600)?;
@@ -173,10 +173,7 @@ fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()
         return Ok(());
     }
     let lab = beneath()?;
-    let mut carrier = Carrier::start(&lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
-    let daemon = start(&lab, "gateway")?;
-    says(&daemon, "0 of 0 mappings in force")?;
+    let (mut carrier, daemon) = served(&lab)?;
     let gateway = Gateway::discover(&lab.lan)?;
     let week = Mapping { lease: "604800", ..MAPPING };
     gateway.add(&week)?.success()?;

@@ -1,5 +1,6 @@
 //! `[upstream]`
 
+pub use crate::igd::PrivateAddress;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -14,17 +15,6 @@ pub struct Upstream {
     pub server_file: PathBuf,
     /// What control points are told of an external address that the Internet does not route.
     pub private_address: PrivateAddress,
-}
-
-/// What control points are told of an external address that the Internet does not route.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PrivateAddress {
-    /// The address.
-    #[default]
-    Truth,
-    /// Nothing, as if there were no connection.
-    Empty,
 }
 
 impl Default for Upstream {

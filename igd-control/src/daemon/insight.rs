@@ -4,8 +4,9 @@ use super::{figures, lan::Places, reload, reload::InForce, shared::Shared, upstr
 use crate::{
     config::StaticMapping,
     control::{Operator, Reloaded, StaticKey, Status},
-    datapath::{self, ClientView, Forwards, Inspector, SessionView},
+    datapath::{self, ClientView, Inspect, SessionView},
     igd::MappingView,
+    mapping::AnyPath,
     metrics,
     policy::{Explanation, Question},
 };
@@ -15,8 +16,8 @@ use uuid::Uuid;
 
 /// The daemon, as its operator may look at it.
 pub(super) struct Insight {
-    pub(super) shared: Arc<Shared<Forwards>>,
-    pub(super) inspector: Inspector,
+    pub(super) shared: Arc<Shared<AnyPath>>,
+    pub(super) inspector: Arc<dyn Inspect>,
     pub(super) started: BootTime,
     pub(super) uuid: Uuid,
     pub(super) http: Places,

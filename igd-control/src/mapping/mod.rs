@@ -27,6 +27,6 @@ pub use entry::{
 };
 pub use error::MapError;
 pub use memory::{Change, Remembered};
-pub use path::{PacketPath, PathError, PortForward};
+pub use path::{AnyPath, PacketPath, PathError, PortForward};
 pub use pick::Random;
 pub use table::{Limits, PortMappingTable, View};

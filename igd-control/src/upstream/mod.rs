@@ -17,6 +17,6 @@ pub(crate) mod tests;
 
 pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
-pub use interworking::{Interworking, Outcome, Port, State};
+pub use interworking::{Interworking, InterworkingConfig, Outcome, Port, State};
 pub use lease::Lease;
 pub use place::{default_gateway, first_address};

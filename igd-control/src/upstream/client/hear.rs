@@ -133,6 +133,7 @@ impl Client {
         lease.filter_echoed = echoed;
         entry.lease = Some(lease);
         entry.retried = false;
+        entry.refiltered = false;
         let renewal = self.renewal_of(now, &key, &lease);
         self.set(key, Phase::Held(renewal));
         self.events.push(Event::Granted(key, lease));
@@ -140,12 +141,6 @@ impl Client {
 
     fn refused(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        let filters = !entry.wanted.filters.is_empty() && !entry.unfiltered;
-        if code == ResultCode::UnsuppOption && filters {
-            entry.unfiltered = true;
-            self.set(key, Phase::Queued);
-            return;
-        }
         // The port is another's: waiting does not help who wants an answer.
         let short = code.is_short() && code != ResultCode::CannotProvideExternal;
         match entry.phase {

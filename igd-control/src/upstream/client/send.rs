@@ -5,7 +5,7 @@ use super::{
     SILENCE, Service, WINDOW,
 };
 use crate::upstream::backoff::Backoff;
-use crate::wire::pcp::{Mapping, Operation, PcpOption, Request};
+use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, Request};
 use nat_common::Protocol;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -94,9 +94,12 @@ impl Client {
         if wanted.exactly {
             options.push(PcpOption::PreferFailure);
         }
-        if !entry.unfiltered {
-            options.extend(wanted.filters.iter().copied().map(PcpOption::Filter));
+        if entry.refiltered {
+            // Section 13.3: a prefix of length 0 takes all away that were before.
+            let address = Ipv4Addr::UNSPECIFIED.into();
+            options.push(PcpOption::Filter(Filter { prefix: 0, port: 0, address }));
         }
+        options.extend(wanted.filters.iter().copied().map(PcpOption::Filter));
         // Section 16.3.1: as it was assigned before, if it was. A change of address is no reason to
         // refuse the port.
         let external = match entry.lease {

@@ -1,0 +1,192 @@
+//! The NAT upstream: the mirror of the table, as the daemon's parts share it.
+
+mod carrier;
+mod secret;
+mod waits;
+
+pub(super) use carrier::Carrier;
+
+use super::shared::{Shared, lock};
+use crate::{
+    config,
+    igd::{Gateway, Outside, Touched, is_private},
+    mapping::PacketPath,
+    upstream::{Interworking, InterworkingConfig, Outcome, Port, State},
+};
+use nat_common::BootTime;
+use std::{collections::HashMap, net::Ipv4Addr, path::Path, sync::Mutex};
+use tokio::sync::{Notify, oneshot};
+
+/// Whether the gateway is itself behind a NAT, by its own address and the one that a server upstream has
+/// given.
+pub(super) fn is_behind_nat(own: Option<Ipv4Addr>, given: Option<Ipv4Addr>) -> bool {
+    own.is_some_and(|own| is_private(own) || given.is_some_and(|given| given != own))
+}
+
+/// The same, for people.
+pub(super) fn behind_nat(own: Option<Ipv4Addr>, given: Option<Ipv4Addr>) -> &'static str {
+    match own {
+        Some(own) if given.is_some_and(|given| given != own) => "yes: the one upstream says so",
+        Some(own) if is_private(own) => "yes: the address of the WAN interface is private",
+        Some(_) => "no",
+        None => "not known",
+    }
+}
+
+type Waiters = HashMap<Port, Vec<oneshot::Sender<(Port, Outcome)>>>;
+
+/// The mirror of the table, and who waits for what comes of it.
+pub(super) struct Upstream {
+    machine: Mutex<Interworking>,
+    waiters: Mutex<Waiters>,
+    /// There are datagrams to send.
+    wake: Notify,
+}
+
+/// Somebody waits for the server.
+pub(super) struct Wait {
+    port: Port,
+    receiver: oneshot::Receiver<(Port, Outcome)>,
+    touched: Touched,
+}
+
+impl Upstream {
+    /// The mirror, where one is configured; `nat`: packets are translated here, too. Nonces are made of a
+    /// secret in `state_dir`.
+    pub(super) fn new(
+        config: &config::Upstream,
+        nat: bool,
+        state_dir: Option<&Path>,
+    ) -> Option<Self> {
+        if !config.is_on() {
+            return None;
+        }
+        let machine = Interworking::new(InterworkingConfig {
+            secret: secret::secret(state_dir),
+            seed: fastrand::u64(..),
+            nat,
+            private_address: config.private_address,
+        });
+        Some(Self { machine: Mutex::new(machine), waiters: Mutex::default(), wake: Notify::new() })
+    }
+
+    /// Where the server is, or that it is nowhere.
+    pub(super) fn server_is(&self, server: Option<Ipv4Addr>) {
+        lock(&self.machine).server_is(server);
+    }
+
+    /// What an operator is told.
+    pub(super) fn state(&self) -> State {
+        lock(&self.machine).state()
+    }
+
+    /// Brings table and server together, and tells who waits.
+    pub(super) fn follow<P: PacketPath>(&self, now: BootTime, gateway: &mut Gateway<P>) {
+        let mut machine = lock(&self.machine);
+        let outcomes = machine.follow(now, gateway);
+        if machine.client_mut().is_some_and(|client| client.has_datagrams()) {
+            self.wake.notify_one();
+        }
+        let mut waiters = lock(&self.waiters);
+        for (port, outcome) in outcomes {
+            let waiting = waiters.remove(&port).unwrap_or_default();
+            match outcome {
+                Outcome::Moved(to) => waiters.entry(to).or_default().extend(waiting),
+                outcome => {
+                    for sender in waiting {
+                        // Who has gone away needs no answer.
+                        let _ = sender.send((port, outcome));
+                    }
+                }
+            }
+        }
+        // The server has fallen silent, or somebody has removed what was waited for.
+        waiters.retain(|port, waiting| {
+            waiting.retain(|sender| !sender.is_closed());
+            !waiting.is_empty() && machine.is_pending(*port)
+        });
+    }
+
+    /// After an action: whoever has asked for it waits if the server has a say in it.
+    pub(super) fn begin<P: PacketPath>(
+        &self,
+        now: BootTime,
+        gateway: &mut Gateway<P>,
+    ) -> Option<Wait> {
+        let touched = gateway.take_touched();
+        let mut port = None;
+        match touched {
+            Some(Touched::Made { key, any }) => {
+                port = Some(Port::from(&key));
+                if any {
+                    lock(&self.machine).may_move(Port::from(&key));
+                }
+            }
+            Some(Touched::Missing(key)) => {
+                let asked = Port::from(&key);
+                port = lock(&self.machine).probe(now, asked).then_some(asked);
+            }
+            None => {}
+        }
+        let Some((port, touched)) = port.zip(touched) else {
+            self.follow(now, gateway);
+            return None;
+        };
+        let receiver = self.wait_for(port);
+        self.follow(now, gateway);
+        Some(Wait { port, receiver, touched })
+    }
+
+    /// Tells what comes of a port, from the next time on that [`Self::follow`] is called; closed when
+    /// there is nothing to wait for.
+    fn wait_for(&self, port: Port) -> oneshot::Receiver<(Port, Outcome)> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiters).entry(port).or_default().push(sender);
+        receiver
+    }
+
+    /// Whether a mapping of the table lets nobody in.
+    fn is_shut(&self, port: Port) -> bool {
+        lock(&self.machine).is_shut(port)
+    }
+
+    /// Whether a port's answer is still to come.
+    fn is_pending(&self, port: Port) -> bool {
+        lock(&self.machine).is_pending(port)
+    }
+}
+
+impl<P: PacketPath> Shared<P> {
+    /// What an operator is told of the server; `None` where none is configured.
+    pub(super) fn upstream_state(&self) -> Option<State> {
+        self.upstream().map(Upstream::state)
+    }
+}
+
+/// What the gateway says of the world beyond at its start.
+pub(super) fn at_start(config: &config::Upstream) -> Outside {
+    let upstream = config.is_on().then_some(None);
+    Outside { upstream, seen: None, private_address: config.private_address }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_address_or_another_one_upstream_is_a_nat() {
+        let public = Some(Ipv4Addr::new(11, 22, 33, 1));
+        let private = Some(Ipv4Addr::new(100, 64, 0, 2));
+        for (own, given, expected) in [
+            (public, None, false),
+            (public, public, false),
+            (private, None, true),
+            (private, public, true),
+            (public, Some(Ipv4Addr::new(11, 22, 33, 9)), true),
+            (None, None, false),
+        ] {
+            assert_eq!(is_behind_nat(own, given), expected);
+            assert_eq!(behind_nat(own, given).starts_with("yes"), expected);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Who takes part.
 
 use crate::case::{Case, Direction, FIRST_FORWARDED, FORWARDED};
-use crate::generator::{End, interface};
+use crate::generator::{End, NOT_NATIVE, interface};
 use crate::plan::FIRST_CLIENT;
 use crate::trunk::{Port, carry_tags, tags};
 use anyhow::{Context as _, Result, bail};
@@ -377,6 +377,6 @@ fn attached(object: &[u8], name: &str, device: u32, hop: Hop) -> Result<Ebpf> {
     Array::<_, [u32; size_of::<Hop>() / 4]>::try_from(map)?.set(0, words, 0)?;
     let program: &mut Xdp = ebpf.program_mut(name).context("no such program")?.try_into()?;
     program.load()?;
-    program.attach_to_if_index(device, XdpMode::Driver)?;
+    program.attach_to_if_index(device, XdpMode::Driver).context(NOT_NATIVE)?;
     Ok(ebpf)
 }

@@ -18,6 +18,10 @@ const BATCH: u32 = 64;
 /// The first CPU that takes part: not the one that does everything else.
 const CPU: usize = 1;
 
+/// Why a program of the benchmark cannot be attached, most often.
+pub(crate) const NOT_NATIVE: &str =
+    "an interface takes no XDP program natively: its driver cannot, or has LRO on";
+
 /// Bytes of a VLAN tag.
 const TAG: usize = 4;
 
@@ -44,7 +48,9 @@ impl<'lab> End<'lab> {
         let (device, mac) = interface(namespace, "eth0")?;
         let sink: &mut Xdp = ebpf.program_mut(PROGRAM_SINK).context(PROGRAM_SINK)?.try_into()?;
         sink.load()?;
-        namespace.enter(|| sink.attach_to_if_index(device, XdpMode::Driver))??;
+        namespace
+            .enter(|| sink.attach_to_if_index(device, XdpMode::Driver))?
+            .context(NOT_NATIVE)?;
         let program = ebpf.program_mut(generate).context(generate)?;
         <&mut Xdp>::try_from(program)?.load()?;
         Ok(Self { namespace, ebpf, device, mac, generate, frame: Vec::new() })

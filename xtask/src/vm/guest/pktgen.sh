@@ -14,7 +14,9 @@ esac
 show() { ip -brief link; ip -brief address; ip route; ip netns; }
 show >/tmp/before
 # shellcheck disable=SC2086 # they are words
-/vm/nat-bench-pktgen --object /vm/nat-bench.o --json "report: " $options || exit
+/vm/nat-bench-pktgen --object /vm/nat-bench.o --json "report: " $options
+status=$?
 show >/tmp/after
 # What it has not put back.
-diff /tmp/before /tmp/after
+diff /tmp/before /tmp/after || status=1
+exit $status

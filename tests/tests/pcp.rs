@@ -34,7 +34,7 @@ const fn external(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(EXTERNAL, port)
 }
 
-fn client(lab: &Lab) -> Result<Client> {
+fn client(lab: &Lab) -> Result<Client<'_>> {
     Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)
 }
 
@@ -240,8 +240,8 @@ fn addresses_of_the_lan_that_come_are_served_and_those_that_go_are_not() -> Resu
     lab.router.ip(&["address", "add", "192.168.99.1/24", "dev", "lan0"])?;
     lab.lan.ip(&["address", "add", "192.168.99.2/24", "dev", "eth0"])?;
     let (host, server) = (Ipv4Addr::new(192, 168, 99, 2), Ipv4Addr::new(192, 168, 99, 1));
-    let guest = Client::new(&lab.lan, host, server)?;
-    guest.socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut guest = Client::new(&lab.lan, host, server)?;
+    guest.patience = Duration::from_millis(200);
     wait_until("an answer at the new address", SOON, || Ok(guest.announce().is_ok()))?;
     // Nobody asks there who is of the other network.
     let stranger = Client::new(&lab.lan, LAN_HOST, server)?;

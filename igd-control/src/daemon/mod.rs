@@ -232,6 +232,7 @@ fn start(
         if places.is_empty() { "no address".to_owned() } else { places.join(", ") },
     );
     memory::give_back();
+    memory::lay_code_aside();
     tracing::info!("ready: {status}");
     systemd::ready(&status);
     (trigger, parts, insight)

@@ -274,22 +274,22 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<P: PacketPath + Send + 'static> pcp::Site for Shared<P> {
+    fn admits(&self, client: Ipv4Addr) -> bool {
+        let admitted = lock(&self.rate).admits((self.clock)(), client.into());
+        if !admitted {
+            metrics::hit(Limit::RequestRate);
+        }
+        admitted
+    }
+
     async fn answer(&self, requests: &[(Ipv4Addr, Vec<u8>)]) -> Vec<Option<Vec<u8>>> {
         let now = (self.clock)();
-        let admitted = |client: Ipv4Addr| {
-            let admitted = lock(&self.rate).admits(now, client.into());
-            if !admitted {
-                metrics::hit(Limit::RequestRate);
-            }
-            admitted
-        };
         let answers = self
             .relayed(requests, |gateway| {
                 self.note_address(now, gateway);
                 let server = *lock(&self.pcp);
                 let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
-                    // RFC 6887 8.2: the client asks again.
-                    admitted(*client).then(|| server.answer(now, gateway, *client, datagram))?
+                    server.answer(now, gateway, *client, datagram)
                 };
                 requests.iter().map(answer).collect()
             })

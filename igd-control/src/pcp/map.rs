@@ -53,7 +53,7 @@ impl Server {
             suggested: asked.external_port,
             exactly: options.prefer_failure,
         };
-        let external_port = match wish.existing(&parts).map(|known| (known.key, known.origin)) {
+        let external_port = match wish.existing(&parts).map(|known| (known.key, known.origin())) {
             Some((key, Origin::Pcp(nonce))) if nonce == asked.nonce => {
                 wish.renew(&mut parts, now, key, options)?
             }
@@ -102,7 +102,7 @@ fn delete<P: PacketPath>(
     let (mut own, mut others) = (Vec::new(), 0);
     for protocol in protocols {
         for mapping in parts.table.leading_to(protocol, internal, ports.clone()) {
-            match mapping.origin {
+            match mapping.origin() {
                 Origin::Pcp(nonce) if nonce == asked.nonce => own.push(mapping.key),
                 _ => others += 1,
             }
@@ -171,7 +171,7 @@ impl Wish {
                 && mapping.key.remote.is_none()
                 && (mapping.key.external_port == WILDCARD_PORT) == wildcard
         };
-        let made_by_us = |mapping: &PortMapping| match (mapping.origin, self.asker.origin) {
+        let made_by_us = |mapping: &PortMapping| match (mapping.origin(), self.asker.origin) {
             (Origin::Pcp(_), Origin::Pcp(_)) => true,
             (made, ours) => made == ours,
         };
@@ -187,8 +187,9 @@ impl Wish {
         options: &Options,
     ) -> Result<u16, ResultCode> {
         let known = parts.table.get(&key).ok_or(ResultCode::NoResources)?;
-        let filters = options.filters_after(&known.filters)?;
-        let request = MappingRequest { filters, ..self.request(key, known.description.clone()) };
+        let filters = options.filters_after(known.filters())?;
+        let request =
+            MappingRequest { filters, ..self.request(key, known.description.to_string()) };
         self.check(parts, &request)?;
         parts.table.add(parts.path, now, &request).map_err(code)?;
         Ok(key.external_port)
@@ -215,9 +216,9 @@ impl Wish {
         let known = parts.table.get(&key).ok_or(ResultCode::NoResources)?;
         let longer = MappingRequest {
             deadline: self.deadline.max(known.deadline),
-            origin: known.origin,
-            filters: known.filters.clone(),
-            ..self.request(key, known.description.clone())
+            origin: known.origin(),
+            filters: known.filters().to_vec(),
+            ..self.request(key, known.description.to_string())
         };
         let lasts = known.deadline >= self.deadline;
         self.check(parts, &longer)?;

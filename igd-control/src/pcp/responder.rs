@@ -6,6 +6,7 @@ use crate::{
     shutdown::Shutdown,
     wire::pcp::{CLIENT_PORT, GROUP, SERVER_PORT},
 };
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io::{self, ErrorKind},
@@ -24,11 +25,20 @@ use tokio::{
 const DATAGRAM: usize = 2_048;
 /// Requests that are answered together: the store is waited for once then.
 const BATCH: usize = 64;
+/// Datagrams that are read at most to find them among those of who asks too often.
+const READS: usize = 1_024;
+/// Room for datagrams that wait while others are answered, bytes: some thousands, so that a flood of one
+/// client's does not at once displace what others ask.
+const RECEIVE_BUFFER: usize = 4 << 20;
 /// After a failed receive, so that the failure does not spin.
 const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who answers.
 pub trait Site: Send + Sync + 'static {
+    /// Whether a client may ask once more now. What others ask is thrown away unread (RFC 6887 8.2: the
+    /// client asks again).
+    fn admits(&self, client: Ipv4Addr) -> bool;
+
     /// Answers requests, in their order; `None` where nothing is to be said.
     fn answer(
         &self,
@@ -67,6 +77,7 @@ impl Responder {
         socket.bind(&at.at(SERVER_PORT).into())?;
         socket.set_multicast_if_v4(&own)?;
         socket.set_multicast_loop_v4(false)?;
+        make_room(&socket);
         socket.set_nonblocking(true)?;
         Ok(Self { at: at.clone(), own, socket: UdpSocket::from_std(socket.into())? })
     }
@@ -103,9 +114,15 @@ impl Responder {
     /// Answers what has come.
     async fn take<S: Site>(&self, site: &S, buffer: &mut [u8]) {
         let (mut clients, mut requests) = (Vec::new(), Vec::new());
-        while requests.len() < BATCH {
+        for _ in 0..READS {
+            if requests.len() >= BATCH {
+                break;
+            }
             match self.socket.try_recv_from(buffer) {
                 Ok((length, SocketAddr::V4(client))) if self.may_ask(client) => {
+                    if !site.admits(*client.ip()) {
+                        continue;
+                    }
                     let datagram = buffer.get(..length).unwrap_or_default();
                     clients.push(client);
                     requests.push((*client.ip(), datagram.to_vec()));
@@ -163,5 +180,14 @@ impl Responder {
     async fn failed(&self, error: &io::Error) {
         tracing::debug!(at = %self.at, "PCP receive: {error}");
         sleep(RECEIVE_PAUSE).await;
+    }
+}
+
+/// As large a receive buffer as can be had: beyond the system's usual limit, if this process may.
+fn make_room(socket: &Socket) {
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err()
+        && let Err(error) = socket.set_recv_buffer_size(RECEIVE_BUFFER)
+    {
+        tracing::debug!("PCP's receive buffer stays as it is: {error}");
     }
 }

@@ -2,9 +2,10 @@
 //! codecs, and can misbehave.
 
 use crate::lab::Namespace;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, bail, ensure};
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where servers listen.
 pub const PORT: u16 = 5351;
@@ -19,6 +20,10 @@ pub const NONCE: [u8; 12] = *b"nonceNONCE12";
 
 /// How long somebody waits who expects no answer.
 const SILENCE: Duration = Duration::from_millis(700);
+/// How long a client asks that expects an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Until it asks for the second time; then twice as long (RFC 6887 8.1.1, whose 3 s are long here).
+const RETRANSMISSION: Duration = Duration::from_millis(250);
 
 /// A MAP request.
 #[derive(Clone, Debug)]
@@ -134,35 +139,85 @@ impl Answer {
     }
 }
 
-/// A socket that speaks to one server.
+/// Whether an answer is about a request: it echoes the opcode, and of MAP and PEER the nonce, the
+/// protocol and the internal port (RFC 6887 8.3, 11.4, 12.4).
+fn is_about(answer: &[u8], request: &[u8]) -> bool {
+    let echoed = |octets: std::ops::Range<usize>| match request.get(octets.clone()) {
+        Some(asked) => answer.get(octets) == Some(asked),
+        None => true,
+    };
+    match request {
+        [version, opcode, ..] => {
+            let mapping = *version == 2 && matches!(opcode, 1 | 2);
+            answer.get(1) == Some(&(opcode | 0x80))
+                && (!mapping || (echoed(24..37) && echoed(40..42)))
+        }
+        _ => true,
+    }
+}
+
+/// A client of one server.
 #[derive(Debug)]
-pub struct Client {
-    /// The socket.
+pub struct Client<'a> {
+    /// A socket for datagrams whose answers nobody waits for.
     pub socket: UdpSocket,
+    /// How long it asks before it gives up.
+    pub patience: Duration,
+    namespace: &'a Namespace,
     address: Ipv4Addr,
     server: SocketAddrV4,
 }
 
-impl Client {
+impl<'a> Client<'a> {
     /// From `address` to the server at another.
     ///
     /// # Errors
     /// When the socket cannot be had.
-    pub fn new(namespace: &Namespace, address: Ipv4Addr, server: Ipv4Addr) -> Result<Self> {
+    pub fn new(namespace: &'a Namespace, address: Ipv4Addr, server: Ipv4Addr) -> Result<Self> {
         let socket = namespace.udp(&SocketAddrV4::new(address, 0).to_string())?;
-        Ok(Self { socket, address, server: SocketAddrV4::new(server, PORT) })
+        let server = SocketAddrV4::new(server, PORT);
+        Ok(Self { socket, patience: PATIENCE, namespace, address, server })
     }
 
-    /// Sends a datagram and waits for the answer, which has to come from the server.
+    /// Sends a datagram until it is answered, which has to be by the server. Each request has a socket
+    /// of its own, so that no late answer to a former one is taken for its answer.
     ///
     /// # Errors
-    /// When none comes.
+    /// When no answer comes.
     pub fn ask(&self, frame: &[u8]) -> Result<Answer> {
-        self.socket.send_to(frame, self.server)?;
+        let socket = self.namespace.udp(&SocketAddrV4::new(self.address, 0).to_string())?;
+        let (end, mut pause) = (Instant::now() + self.patience, RETRANSMISSION);
+        while Instant::now() < end {
+            socket.send_to(frame, self.server)?;
+            let again = end.min(Instant::now() + pause);
+            pause *= 2;
+            while let Some(answer) = self.hear(&socket, again)? {
+                if is_about(&answer, frame) {
+                    return Ok(Answer(answer));
+                }
+            }
+        }
+        bail!("no answer from {}", self.server)
+    }
+
+    /// What the server has to say before `end`.
+    fn hear(&self, socket: &UdpSocket, end: Instant) -> Result<Option<Vec<u8>>> {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(None);
+        }
+        socket.set_read_timeout(Some(left))?;
         let mut buffer = [0; 2_000];
-        let (length, from) = self.socket.recv_from(&mut buffer).context("no answer")?;
-        ensure!(from == SocketAddr::from(self.server), "an answer of {from}");
-        Ok(Answer(buffer.get(..length).unwrap_or_default().to_vec()))
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => {
+                ensure!(from == SocketAddr::from(self.server), "an answer of {from}");
+                Ok(Some(buffer.get(..length).unwrap_or_default().to_vec()))
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Sends a datagram to which nothing may be answered.
@@ -170,12 +225,9 @@ impl Client {
     /// # Errors
     /// When something is.
     pub fn is_ignored(&self, frame: &[u8]) -> Result<bool> {
-        self.socket.send_to(frame, self.server)?;
-        let usual = self.socket.read_timeout()?;
-        self.socket.set_read_timeout(Some(SILENCE))?;
-        let answer = self.socket.recv(&mut [0; 2_000]);
-        self.socket.set_read_timeout(usual)?;
-        Ok(answer.is_err())
+        let socket = self.namespace.udp(&SocketAddrV4::new(self.address, 0).to_string())?;
+        socket.send_to(frame, self.server)?;
+        Ok(self.hear(&socket, Instant::now() + SILENCE)?.is_none())
     }
 
     /// Asks for UDP ports by MAP, from internal to external.

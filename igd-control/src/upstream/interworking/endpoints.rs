@@ -64,7 +64,7 @@ impl Endpoints {
                 port: filter.port,
                 address: filter.network.into(),
             };
-            return open.filters.iter().map(filter).collect();
+            return open.filters().iter().map(filter).collect();
         }
         let remotes = mappings.iter().filter_map(|mapping| mapping.key.remote);
         remotes

@@ -37,7 +37,7 @@ pub(super) fn measure(object: &[u8], progress: &mut impl FnMut(&str)) -> Result<
     progress("sweeping a million sessions");
     let lab = Lab::builder().unwatched().build()?;
     let bpffs = lab.bpffs()?;
-    let mut contestant = Contestant::with(Kind::Nat, &lab, object, || {
+    let mut contestant = Contestant::with(Kind::Nat, &lab, object, 0, || {
         let config = lab.directory().join("config.toml");
         let text = format!(
             "[nat]\nmax-sessions = {MAX_SESSIONS}\nmax-sessions-per-client = 0\n\

@@ -203,6 +203,12 @@ fn start(
         let (network, stop) = (data_path.changes(), shutdown.clone());
         parts.spawn(carrier.run(Arc::clone(&shared), network, stop));
     }
+    if let Some(stun) = upstream::Stun::new(&config.upstream, &config.interfaces.wan) {
+        let (network, stop) = (data_path.changes(), shutdown.clone());
+        let inspector = data_path.inspector();
+        let own = move || inspector.external_address();
+        parts.spawn(stun.run(Arc::clone(&shared), own, network, stop));
+    }
     if let Some(metrics) = metrics {
         let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));
         parts.spawn(async move {

@@ -164,7 +164,8 @@ fn start(
     let shared = Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper);
     let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
     let upstream = upstream::Upstream::new(&config.upstream, config.daemon.state_dir());
-    let shared = shared.controlled(config.pcp.settings(), epochs).beneath(upstream);
+    let shared =
+        shared.controlled(config.pcp.settings(), epochs, data_path.adopted()).beneath(upstream);
     let shared = Arc::new(shared);
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;

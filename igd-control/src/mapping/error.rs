@@ -28,7 +28,8 @@ impl From<PathError> for MapError {
             PathError::PortInUse => Self::Conflict,
             PathError::HeldByRouter => Self::HeldByRouter,
             PathError::Full => Self::NoPortMaps,
-            PathError::Failed => Self::Failed,
+            PathError::Limit => Self::Quota,
+            PathError::NoPeer | PathError::Failed => Self::Failed,
         }
     }
 }

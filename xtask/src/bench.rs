@@ -2,8 +2,8 @@
 
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
-use anyhow::{Context as _, Result, bail};
-use nat_bench::{ControlOptions, Kind, Options};
+use anyhow::{Context as _, Result, bail, ensure};
+use nat_bench::{Comparison, ControlOptions, Kind, Options};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -72,8 +72,12 @@ struct Control {
     /// Gives miniupnpd a minute and 1,000 mappings, and not an hour and 10,000.
     #[arg(long)]
     quick: bool,
-    /// Writes the figures to docs/performance-control.json, and draws docs/performance-control.svg.
+    /// Compares with the figures in docs/performance-control.json, and fails when something got worse beside
+    /// miniupnpd by more than the spread, or a goal is met no more.
     #[arg(long)]
+    check: bool,
+    /// Writes the figures to docs/performance-control.json, and draws docs/performance-control.svg.
+    #[arg(long, conflicts_with = "check")]
     save: bool,
 }
 
@@ -88,7 +92,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             tell(workspace, "cores", &report.table(), &report)
         }
         What::Tcp { rounds } => {
-            programs(workspace)?;
+            build::release(workspace, &setup::ensure(workspace)?)?;
             let report = nat_bench::tcp(*rounds, steps::say)?;
             tell(workspace, "tcp", &report.table(), &report)
         }
@@ -124,14 +128,30 @@ fn data(workspace: &Workspace, args: &Data) -> Result<()> {
         write(&report, draw, &baseline)?;
     }
     if args.check {
-        let json = baseline.with_extension("json");
-        let before = fs::read(&json).with_context(|| format!("cannot read {}", json.display()))?;
-        let worse = report.worse_than(&serde_json::from_slice(&before)?);
-        if !worse.is_empty() {
-            bail!("worse than {}:\n{}", json.display(), worse.join("\n"));
-        }
-        steps::say("Nothing got worse by more than the spread");
+        check(&baseline, |before| report.beside(&before))?;
     }
+    Ok(())
+}
+
+/// Judges a run beside the one that was saved as `name`.
+fn check<R: serde::de::DeserializeOwned>(
+    name: &Path,
+    beside: impl FnOnce(R) -> Comparison,
+) -> Result<()> {
+    let json = name.with_extension("json");
+    let json = json.display();
+    let before = fs::read(name.with_extension("json"))
+        .with_context(|| format!("cannot read {json}: --save makes it"))?;
+    let comparison = beside(serde_json::from_slice(&before)?);
+    for what in &comparison.left_out {
+        steps::alert(&format!("not compared: {what}"));
+    }
+    if !comparison.worse.is_empty() {
+        bail!("worse than {json}:\n{}", comparison.worse.join("\n"));
+    }
+    ensure!(comparison.compared > 0, "nothing could be compared with {json}");
+    let compared = comparison.compared;
+    steps::say(&format!("Nothing of {compared} figures got worse by more than the spread"));
     Ok(())
 }
 
@@ -143,8 +163,12 @@ fn control(workspace: &Workspace, args: &Control) -> Result<()> {
     println!("{}", report.table());
     let draw = |file: &Path| nat_bench::adds(&report, file);
     write(&report, draw, &workspace.root().join("target/bench/control"))?;
+    let baseline = workspace.root().join("docs/performance-control");
     if args.save {
-        write(&report, draw, &workspace.root().join("docs/performance-control"))?;
+        write(&report, draw, &baseline)?;
+    }
+    if args.check {
+        check(&baseline, |before| report.beside(&before))?;
     }
     Ok(())
 }

@@ -48,6 +48,14 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "nat",
+        "enabled",
+        "true",
+        "Whether packets are translated here. false: the kernel routes them, no XDP program is attached, and \
+         all other keys of this table are without effect; port mappings are those of the PCP server in \
+         [upstream], which must be named. For routers beneath a NAT that sees their LAN's addresses.",
+    ),
+    key(
+        "nat",
         "max-sessions",
         "262144",
         "Most sessions at a time, 1024 to 16777216. Kernel memory grows with it, about 240 bytes each.",
@@ -243,10 +251,19 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "upstream",
+        "stun-server",
+        "\"\"",
+        "STUN server that is asked, at the start, after a change of address and every hour, from which address \
+         it sees us, as in \"stun.example.net:3478\". Where that is not our own there is another NAT before \
+         this one: the status, a metric and the log tell. Empty: nobody is asked.",
+    ),
+    key(
+        "upstream",
         "private-address",
         "\"truth\"",
         "What GetExternalIPAddress answers while the external address is one that the Internet does not \
-         route: \"truth\" (that address) or \"empty\" (nothing, so that clients do not announce it).",
+         route: \"truth\" (that address), \"empty\" (nothing, so that clients do not announce it) or \"upstream\" \
+         (the one by which the NAT upstream is known from its server or by STUN; nothing while it is not known).",
     ),
     key(
         "connection",

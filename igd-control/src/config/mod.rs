@@ -72,6 +72,8 @@ pub struct Interfaces {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Nat {
+    /// Whether packets are translated here.
+    pub enabled: bool,
     /// Most sessions at a time.
     pub max_sessions: u32,
     /// The external addresses; empty: the first one of the WAN interface.
@@ -268,6 +270,7 @@ pub const DEFAULT_PIN_DIR: &str = "/sys/fs/bpf/igd-control";
 impl Default for Nat {
     fn default() -> Self {
         Self {
+            enabled: true,
             max_sessions: 262_144,
             pool: Vec::new(),
             max_sessions_per_client: 65_536,

@@ -17,9 +17,9 @@ mod upstream;
 mod wan;
 
 use crate::{
-    config::Config,
+    config::{Config, Interfaces},
     control::{ControlSocket, Operator as _},
-    datapath::{self, DataPath, DataPathConfig},
+    datapath::{self, DataPath, DataPathConfig, Plane, Routed},
     http,
     igd::{Gateway, GatewayConfig},
     memory,
@@ -74,7 +74,7 @@ async fn until_signal(config: Config, source: ConfigSource) -> anyhow::Result<()
     let identity = Identity::new(&config);
     let lan = Lan::open(&config, &identity).await?;
     let data_path = tokio::select! {
-        data_path = DataPath::start(data_path_config(&config)) => data_path?,
+        data_path = plane(&config) => data_path?,
         name = signals.received() => {
             tracing::info!("stopped by {name} before it served");
             return Ok(());
@@ -82,7 +82,7 @@ async fn until_signal(config: Config, source: ConfigSource) -> anyhow::Result<()
     };
 
     let listeners = Listeners { control, metrics, lan };
-    let (trigger, mut parts, insight) = start(&config, source, &identity, listeners, &data_path);
+    let (trigger, mut parts, insight) = start(&config, source, &identity, listeners, &*data_path);
     let result = tokio::select! {
         name = signals.received() => {
             tracing::info!("stopping: {name}");
@@ -141,7 +141,7 @@ fn start(
     source: ConfigSource,
     identity: &Identity,
     Listeners { control, metrics, lan }: Listeners,
-    data_path: &DataPath,
+    data_path: &dyn Plane,
 ) -> (Trigger, JoinSet<()>, Arc<Insight>) {
     let gateway_config = GatewayConfig {
         root_uuid: identity.uuid,
@@ -152,20 +152,19 @@ fn start(
         access_provider: config.upnp.access_provider.clone(),
         seed: fastrand::u64(..),
     };
-    let forwards = data_path.forwards();
-    let held = forwards.in_force(datapath::now());
-    let mut gateway = Gateway::new(datapath::now(), &gateway_config, forwards);
+    let held = data_path.adopted(datapath::now());
+    let mut gateway = Gateway::new(datapath::now(), &gateway_config, data_path.path());
     gateway.set_policy(config.policy.policy());
     gateway.set_outside(upstream::at_start(&config.upstream));
-    let adopted = data_path.adopted().then_some(held.as_slice());
     let now = datapath::now();
-    let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, adopted);
+    let keeper = Keeper::recover(config, now, datapath::now, &mut gateway, held.as_deref());
     let wan = Wan::new(&config.interfaces.wan, data_path.inspector());
     let shared = Shared::new(gateway, datapath::now, identity, wan).kept_by(keeper);
     let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
-    let upstream = upstream::Upstream::new(&config.upstream, config.daemon.state_dir());
-    let shared =
-        shared.controlled(config.pcp.settings(), epochs, data_path.adopted()).beneath(upstream);
+    let upstream =
+        upstream::Upstream::new(&config.upstream, config.nat.enabled, config.daemon.state_dir());
+    let sessions = held.is_some();
+    let shared = shared.controlled(config.pcp.settings(), epochs, sessions).beneath(upstream);
     let shared = Arc::new(shared);
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;
@@ -205,6 +204,12 @@ fn start(
         let (network, stop) = (data_path.changes(), shutdown.clone());
         parts.spawn(carrier.run(Arc::clone(&shared), network, stop));
     }
+    if let Some(stun) = upstream::Stun::new(&config.upstream, &config.interfaces.wan) {
+        let (network, stop) = (data_path.changes(), shutdown.clone());
+        let inspector = data_path.inspector();
+        let own = move || inspector.external_address();
+        parts.spawn(stun.run(Arc::clone(&shared), own, network, stop));
+    }
     if let Some(metrics) = metrics {
         let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));
         parts.spawn(async move {
@@ -221,15 +226,26 @@ fn start(
 
     let interfaces = &config.interfaces;
     let status = format!(
-        "translating from {} to {}, serving UPnP at {}",
+        "{} from {} to {}, serving UPnP at {}",
+        if config.nat.enabled { "translating" } else { "no NAT" },
         interfaces.lan.join(", "),
         interfaces.wan,
         if places.is_empty() { "no address".to_owned() } else { places.join(", ") },
     );
     memory::give_back();
+    memory::lay_code_aside();
     tracing::info!("ready: {status}");
     systemd::ready(&status);
     (trigger, parts, insight)
+}
+
+/// What carries the packets.
+async fn plane(config: &Config) -> anyhow::Result<Box<dyn Plane>> {
+    if config.nat.enabled {
+        return Ok(Box::new(DataPath::start(data_path_config(config)).await?));
+    }
+    let Interfaces { lan, wan, .. } = &config.interfaces;
+    Ok(Box::new(Routed::start(lan, wan, config.daemon.pin_dir()).await?))
 }
 
 fn data_path_config(config: &Config) -> DataPathConfig {

@@ -16,6 +16,7 @@ use crate::{
     pcp::{self, AddressChange},
     policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
+    upstream::Seen,
     wire::gena::{EventError, Granted, SubscribeRequest},
 };
 use hyper::body::Bytes;
@@ -56,6 +57,8 @@ pub(super) struct Shared<P: PacketPath> {
     epochs: Epochs,
     /// The NAT upstream, where one is configured. Locked after the gateway.
     upstream: Option<Upstream>,
+    /// What a STUN server sees; `None` where none is asked.
+    seen: Mutex<Option<Seen>>,
     /// Counts what all its clients are told.
     news: watch::Sender<u64>,
 }
@@ -82,6 +85,7 @@ impl<P: PacketPath> Shared<P> {
             pcp: Mutex::new(pcp::Server::new(pcp::Settings::default(), pcp::Epoch::new(clock()))),
             epochs: Epochs::none(),
             upstream: None,
+            seen: Mutex::default(),
             news: watch::Sender::new(0),
         }
     }
@@ -107,6 +111,11 @@ impl<P: PacketPath> Shared<P> {
     /// The NAT upstream.
     pub(super) fn upstream(&self) -> Option<&Upstream> {
         self.upstream.as_ref()
+    }
+
+    /// What a STUN server sees; `None` where none is asked.
+    pub(super) const fn seen(&self) -> &Mutex<Option<Seen>> {
+        &self.seen
     }
 
     /// Has the NAT upstream know what has changed.

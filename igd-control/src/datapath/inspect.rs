@@ -1,14 +1,15 @@
 //! Reading the maps for an operator.
 
 use super::clients::Tally;
-use super::{ClientView, LinkView, SessionView, Shared};
+use super::{ClientView, Inspect, LinkView, SessionView, Shared};
+use crate::igd::TrafficTotals;
 use anyhow::Result;
 use nat_common::ports::{Endpoint, SlotState, slot_index, wildcard_slot};
 use nat_common::session::{SessionKey, SessionRecord, Side, charged, control};
 use nat_common::settings::Settings;
 use nat_common::{BootTime, Counter, NetAddr, NetPort, Protocol};
 use std::collections::HashSet;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 /// Reads what the data path holds. Cheap to clone; every call reads the kernel's maps.
@@ -21,20 +22,14 @@ impl Inspector {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
     }
+}
 
-    /// The counters, summed over the CPUs.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn counters(&self) -> Result<Vec<(Counter, u64)>> {
+impl Inspect for Inspector {
+    fn counters(&self) -> Result<Vec<(Counter, u64)>> {
         self.shared.maps.counters()
     }
 
-    /// Calls `each` for every live session. A session that begins or ends meanwhile may be missed.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn sessions(&self, now: BootTime, each: &mut dyn FnMut(SessionView)) -> Result<()> {
+    fn sessions(&self, now: BootTime, each: &mut dyn FnMut(SessionView)) -> Result<()> {
         let settings = self.shared.maps.settings()?;
         let mut chunks = self.shared.maps.sessions();
         while let Some(chunk) = chunks.next_chunk()? {
@@ -49,11 +44,7 @@ impl Inspector {
         Ok(())
     }
 
-    /// The internal clients that have anything, or are remembered; who has most first.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn clients(&self, now: BootTime) -> Result<Vec<ClientView>> {
+    fn clients(&self, now: BootTime) -> Result<Vec<ClientView>> {
         let maps = &self.shared.maps;
         let settings = maps.settings()?;
         let mut tally = Tally::default();
@@ -86,14 +77,12 @@ impl Inspector {
         Ok(clients)
     }
 
-    /// How many sessions the last sweep has left.
-    pub fn sessions_swept(&self) -> u64 {
+    fn sessions_swept(&self) -> u64 {
         self.shared.sessions_swept.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// How many ports, or identifiers, of each protocol are held.
-    pub fn ports_in_use(&self, now: BootTime) -> [(Protocol, u32); 3] {
-        let mut ports = Protocol::ALL.map(|protocol| (protocol, 0));
+    fn ports_in_use(&self, now: BootTime) -> Vec<(Protocol, u32)> {
+        let mut ports = Protocol::ALL.map(|protocol| (protocol, 0)).to_vec();
         // The slots of an address lie together, and within them those of a protocol.
         let rows = self.shared.maps.ports.slots().chunks(usize::from(u16::MAX) + 1);
         for (row, protocol) in rows.zip((0..Protocol::ALL.len()).cycle()) {
@@ -106,24 +95,37 @@ impl Inspector {
         ports
     }
 
-    /// The interfaces.
-    pub fn links(&self) -> Vec<LinkView> {
+    fn links(&self) -> Vec<LinkView> {
         self.shared.links()
     }
 
-    /// Most sessions that fit; an adopted table keeps the size that it was made with.
-    pub fn max_sessions(&self) -> u32 {
+    fn max_sessions(&self) -> u32 {
         self.shared.maps.max_sessions
     }
 
-    /// The external addresses, that of port forwards first.
-    pub fn external_addresses(&self) -> Vec<std::net::Ipv4Addr> {
+    fn external_addresses(&self) -> Vec<Ipv4Addr> {
         self.shared.external_addresses()
     }
 
-    /// The external address; `None` while there is none.
-    pub fn external_address(&self) -> Option<std::net::Ipv4Addr> {
-        self.shared.external_address()
+    /// What was translated.
+    fn traffic(&self) -> TrafficTotals {
+        match self.counters() {
+            Ok(counters) => totals(&counters),
+            Err(error) => {
+                tracing::warn!("the counters cannot be read: {error:#}");
+                TrafficTotals::default()
+            }
+        }
+    }
+}
+
+fn totals(counters: &[(Counter, u64)]) -> TrafficTotals {
+    let value = |wanted| counters.iter().find(|(counter, _)| *counter == wanted).map_or(0, |c| c.1);
+    TrafficTotals {
+        bytes_sent: value(Counter::OutboundBytes),
+        bytes_received: value(Counter::InboundBytes),
+        packets_sent: value(Counter::OutboundPackets),
+        packets_received: value(Counter::InboundPackets),
     }
 }
 
@@ -207,4 +209,27 @@ fn tcp_state(word: u64) -> &'static str {
 
 fn socket(addr: NetAddr, port: NetPort) -> SocketAddrV4 {
     SocketAddrV4::new(addr.into(), port.get())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn totals_are_the_translated_traffic() {
+        let counters = [
+            (Counter::OutboundPackets, 1),
+            (Counter::OutboundBytes, 100),
+            (Counter::InboundPackets, 2),
+            (Counter::InboundBytes, 200),
+            (Counter::HairpinBytes, 1_000),
+        ];
+        let expected = TrafficTotals {
+            bytes_sent: 100,
+            bytes_received: 200,
+            packets_sent: 1,
+            packets_received: 2,
+        };
+        assert_eq!(totals(&counters), expected);
+    }
 }

@@ -1,7 +1,8 @@
 //! The data path: the XDP program, its maps, and what user space must do for them.
 //!
 //! [`DataPath::start`] loads or adopts, attaches, and follows the kernel's interfaces and routes;
-//! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. All
+//! [`Forwards`] writes port forwards; [`Inspector`] reads; a sweeper returns what has expired. Where there
+//! shall be no NAT, [`Routed`] stands in its place: both are a [`Plane`]. All
 //! `unsafe` of the daemon is in this folder and in [`crate::memory`]: the memory-mapped port table, the
 //! system call `bpf`, the pages of the embedded program, and the registration of ring buffers with the
 //! event loop.
@@ -26,10 +27,12 @@ mod network;
 mod offload;
 mod peers;
 pub(crate) mod pins;
+mod plane;
 mod pool;
 mod port_table;
 mod program;
 mod ring;
+mod routed;
 mod shelf;
 mod sweep;
 pub(crate) mod sysctl;
@@ -42,20 +45,23 @@ pub use clock::now;
 pub use forwards::Forwards;
 pub use inspect::Inspector;
 pub(crate) use offload::{Offloads, offloads};
+pub use plane::{Inspect, Plane};
 pub use port_table::{Mapped, PortTable};
+pub use routed::Routed;
 pub use sweep::Swept;
 pub use unload::unload;
 pub use view::{ClientView, LinkView, SessionView};
 
 use crate::igd::connection::WanLink;
+use crate::mapping::{AnyPath, PortForward};
 use anyhow::{Context as _, Result, bail};
 use attached::Attached;
 use mapping_log::MappingLog;
-use nat_common::NetAddr;
 use nat_common::maps as names;
 use nat_common::session::Side;
 use nat_common::settings::Settings;
-use network::{Interface, Network};
+use nat_common::{BootTime, NetAddr};
+use network::{Interface, Kind, Network};
 use pool::Pool;
 use ring::Ring;
 use std::net::Ipv4Addr;
@@ -185,16 +191,7 @@ impl Shared {
 
     fn links(&self) -> Vec<LinkView> {
         let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let view = |interface: &Interface| LinkView {
-            name: interface.name.clone(),
-            side: match interface.side {
-                Side::Lan => "lan",
-                Side::Wan => "wan",
-            },
-            addresses: interface.addresses.iter().map(|(addr, _)| *addr).collect(),
-            mode: interface.xdp,
-        };
-        interfaces.iter().flatten().map(view).collect()
+        interfaces.iter().flatten().map(LinkView::from).collect()
     }
 }
 
@@ -229,7 +226,7 @@ impl DataPath {
         let ports = sysctl::nat_ports()?;
         let mut names = vec![(config.wan.clone(), Side::Wan)];
         names.extend(config.lan.iter().map(|name| (name.clone(), Side::Lan)));
-        let (network, announcements, connection) = Network::open(names.clone())?;
+        let (network, announcements, connection) = Network::open(names.clone(), Kind::Ethernet)?;
         let mut tasks = Tasks(vec![connection]);
         let interfaces = network.interfaces().await?;
         for (interface, (name, _)) in interfaces.iter().zip(&names) {
@@ -325,24 +322,22 @@ impl DataPath {
         }
         Ok(Self { _tasks: tasks, _attached: attached, shared, adopted: adopted_ports })
     }
+}
 
-    /// Whether the port table is a former daemon's, with its forwards.
-    pub fn adopted(&self) -> bool {
-        self.adopted
+impl Plane for DataPath {
+    fn path(&self) -> AnyPath {
+        Box::new(Forwards::new(Arc::clone(&self.shared)))
     }
 
-    /// For the mapping table. To be called once: there is one writer of forwards.
-    pub fn forwards(&self) -> Forwards {
-        Forwards::new(Arc::clone(&self.shared))
+    fn adopted(&self, now: BootTime) -> Option<Vec<PortForward>> {
+        self.adopted.then(|| Forwards::new(Arc::clone(&self.shared)).in_force(now))
     }
 
-    /// Hears when interfaces or addresses may be others, after the packet path has taken note.
-    pub fn changes(&self) -> latest::Receiver<()> {
+    fn changes(&self) -> latest::Receiver<()> {
         self.shared.refreshed.subscribe()
     }
 
-    /// For the operator.
-    pub fn inspector(&self) -> Inspector {
-        Inspector::new(Arc::clone(&self.shared))
+    fn inspector(&self) -> Arc<dyn Inspect> {
+        Arc::new(Inspector::new(Arc::clone(&self.shared)))
     }
 }

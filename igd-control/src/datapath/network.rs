@@ -109,9 +109,19 @@ impl Neighbour {
     }
 }
 
+/// Which interfaces will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Those that have MAC addresses.
+    Ethernet,
+    /// Tunnels too.
+    Any,
+}
+
 /// Reads the kernel's view and hears of its changes.
 pub struct Network {
     handle: Handle,
+    kind: Kind,
     names: Vec<(String, Side)>,
     /// Held while the kernel lists something: it refuses to list two things at once to one socket.
     listing: Mutex<()>,
@@ -126,7 +136,10 @@ impl Network {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn open(names: Vec<(String, Side)>) -> Result<(Self, Announcements, JoinHandle<()>)> {
+    pub fn open(
+        names: Vec<(String, Side)>,
+        kind: Kind,
+    ) -> Result<(Self, Announcements, JoinHandle<()>)> {
         let (connection, handle, messages) = new_multicast_connection(&[
             MulticastGroup::Link,
             MulticastGroup::Ipv4Ifaddr,
@@ -137,7 +150,7 @@ impl Network {
         .context("cannot open a netlink socket")?;
         let task = tokio::spawn(connection);
         Ok((
-            Self { handle, names, listing: Mutex::new(()) },
+            Self { handle, kind, names, listing: Mutex::new(()) },
             messages.map(|(message, _)| message).boxed(),
             task,
         ))
@@ -146,7 +159,7 @@ impl Network {
     /// The interfaces, in the order of the names; `None` for one that does not exist.
     ///
     /// # Errors
-    /// When the kernel refuses, or an interface is no Ethernet.
+    /// When the kernel refuses, or an interface is of no kind that will do.
     pub async fn interfaces(&self) -> Result<Vec<Option<Interface>>> {
         let _listing = self.listing.lock().await;
         let mut found: HashMap<u32, Interface> = HashMap::new();
@@ -185,6 +198,7 @@ impl Network {
                     LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
                     LinkAttribute::Address(mac) => match mac.as_slice().try_into() {
                         Ok(mac) => interface.mac = mac,
+                        Err(_) if self.kind == Kind::Any => {}
                         Err(_) => bail!("{} is no Ethernet interface", interface.name),
                     },
                     _ => {}

@@ -17,12 +17,9 @@ use nat_common::maps::{
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
-use nix::sys::mman::{MmapAdvise, madvise};
-use nix::unistd::{SysconfVar, sysconf};
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::ptr::NonNull;
 
 /// The compiled program; empty when this binary was built without it.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
@@ -52,6 +49,12 @@ const PINNED: [&str; 18] = [
 /// What to do without a BPF file system.
 const PIN_HINT: &str = "mount one (mount -t bpf bpf /sys/fs/bpf), choose another --pin-dir, \
                         or run with --no-pin";
+
+/// Where aya-log has its messages.
+const LOG_RING: &str = "AYA_LOGS";
+
+/// Bytes of it: the program says little, and not often, and the daemon has them in its memory twice.
+const LOG_RING_BYTES: u32 = 16 * 1024;
 
 /// The folder of one layout version within the pin directory.
 pub(super) const LAYOUT_PREFIX: &str = "layout-";
@@ -85,6 +88,7 @@ pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     let level = log_level();
     let slots = size.addresses.saturating_mul(SLOTS_PER_ADDRESS);
     let sizes = [
+        (LOG_RING, LOG_RING_BYTES),
         (maps::SESSIONS, size.sessions.saturating_mul(2)),
         (maps::ENDPOINTS, size.sessions.min(slots)),
         (maps::CONTACTS, size.contacts),
@@ -113,24 +117,8 @@ pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
         }
     }
     let ebpf = loader.load(OBJECT).context("the kernel does not take the XDP program's maps")?;
-    lay_object_aside();
+    crate::memory::lay_aside(OBJECT);
     Ok((ebpf, adopted))
-}
-
-/// The embedded program has been read, and is in no one's way in memory any more: should it be read again, its
-/// pages come from the binary's file.
-fn lay_object_aside() {
-    let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|page| page.try_into().ok());
-    let Some(page) = page else { return };
-    let first = OBJECT.as_ptr().align_offset(page);
-    let pages = OBJECT.get(first..).unwrap_or_default();
-    if let Some(start) = NonNull::new(pages.as_ptr().cast_mut())
-        && pages.len() >= page
-    {
-        let length = pages.len() - pages.len() % page;
-        // SAFETY: these are whole pages of a constant, which nothing ever writes: read again, they are the same.
-        let _ = unsafe { madvise(start.cast(), length, MmapAdvise::MADV_DONTNEED) };
-    }
 }
 
 /// The maps to pin, as they would be made with these sizes.

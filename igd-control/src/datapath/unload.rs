@@ -1,7 +1,7 @@
 //! Taking away what daemons have left in the kernel.
 
 use super::classifiers::{Classifier, take_away};
-use super::network::Network;
+use super::network::{Kind, Network};
 use super::pins::is_link_of;
 use super::program::{LAYOUT_PREFIX, LINK_PREFIX};
 use super::sysctl;
@@ -72,7 +72,7 @@ fn wait_for_detachment(interfaces: &BTreeSet<&str>) -> Result<()> {
     let names = interfaces.iter().map(|name| ((*name).to_owned(), Side::Lan)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let (network, _announcements, connection) = Network::open(names)?;
+        let (network, _announcements, connection) = Network::open(names, Kind::Any)?;
         let started = Instant::now();
         // One that stays for longer is another's.
         while started.elapsed() < LONGEST_DETACHMENT

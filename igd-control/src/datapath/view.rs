@@ -1,5 +1,7 @@
 //! What the data path shows to an operator.
 
+use super::network::Interface;
+use nat_common::session::Side;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// One session.
@@ -47,6 +49,20 @@ pub struct LinkView {
     pub side: &'static str,
     /// Its IPv4 addresses.
     pub addresses: Vec<Ipv4Addr>,
-    /// How the XDP program is attached: `native` or `generic`.
+    /// How the XDP program is attached: `native`, `generic` or `none`.
     pub mode: &'static str,
+}
+
+impl From<&Interface> for LinkView {
+    fn from(interface: &Interface) -> Self {
+        Self {
+            name: interface.name.clone(),
+            side: match interface.side {
+                Side::Lan => "lan",
+                Side::Wan => "wan",
+            },
+            addresses: interface.addresses.iter().map(|(addr, _)| *addr).collect(),
+            mode: interface.xdp,
+        }
+    }
 }

@@ -4,7 +4,6 @@ use super::arguments::Value;
 use super::connection::Status;
 use super::error::{ActionError, ErrorCode};
 use super::gateway::{Call, Gateway};
-use super::outside::is_private;
 use crate::mapping::PacketPath;
 use nat_common::BootTime;
 
@@ -86,8 +85,7 @@ impl<P: PacketPath> Gateway<P> {
     /// GetExternalIPAddress: empty while there is no connection, and where a private address is not to
     /// be told.
     pub(super) fn external_ip_address(&self) -> Vec<Value> {
-        let hides = self.outside.hides_private;
-        let address = self.external_address().filter(|address| !hides || !is_private(*address));
+        let address = self.outside.told(self.external_address(), self.seen);
         vec![Value::text(address.map(|address| address.to_string()).unwrap_or_default())]
     }
 

@@ -116,6 +116,8 @@ pub struct Gateway<P> {
     pub(super) listings: Arc<()>,
     /// What lies beyond the packet path.
     pub(super) outside: Outside,
+    /// The address that somebody outside has seen.
+    pub(super) seen: Option<Ipv4Addr>,
     /// What the last action was about.
     pub(super) touched: Option<Touched>,
 }
@@ -138,6 +140,7 @@ impl<P: PacketPath> Gateway<P> {
             access_provider: config.access_provider.clone(),
             listings: Arc::default(),
             outside: Outside::default(),
+            seen: None,
             touched: None,
         };
         gateway.refresh(now);

@@ -33,6 +33,6 @@ pub(crate) use gateway::Parts;
 pub use gateway::{Gateway, GatewayConfig, LinkProperties, TrafficTotals};
 pub use message::{ControlRequest, ControlResponse, Invocation, ReplyBody};
 pub use operator::Recovered;
-pub use outside::{Done, Outside, Touched, is_private};
+pub use outside::{Done, Outside, PrivateAddress, Touched, is_private};
 pub use spec::ServiceKind;
 pub use view::MappingView;

@@ -8,15 +8,47 @@ use super::gateway::Gateway;
 use super::message::{ControlResponse, Invocation};
 use crate::mapping::{MappingKey, PacketPath};
 use crate::wire::pcp::ResultCode;
+use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
+
+/// What control points are told of an external address that the Internet does not route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrivateAddress {
+    /// The address.
+    #[default]
+    Truth,
+    /// Nothing, as if there were no connection.
+    Empty,
+    /// The one by which the NAT upstream is known, or nothing while that is not known.
+    Upstream,
+}
 
 /// What the gateway says of the world beyond it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
     /// With a server upstream in service: the external address that it has given, once it has.
     pub upstream: Option<Option<Ipv4Addr>>,
-    /// GetExternalIPAddress answers nothing rather than an address that the Internet does not route.
-    pub hides_private: bool,
+    /// The external address that it has given last, though it may be out of service now.
+    pub seen: Option<Ipv4Addr>,
+    /// What GetExternalIPAddress answers in the place of an address that the Internet does not route.
+    pub private_address: PrivateAddress,
+}
+
+impl Outside {
+    /// The external address as control points are told it.
+    pub(super) fn told(
+        &self,
+        address: Option<Ipv4Addr>,
+        seen: Option<Ipv4Addr>,
+    ) -> Option<Ipv4Addr> {
+        match self.private_address {
+            _ if !address.is_some_and(is_private) => address,
+            PrivateAddress::Truth => address,
+            PrivateAddress::Empty => None,
+            PrivateAddress::Upstream => self.seen.or(seen),
+        }
+    }
 }
 
 /// What an action was about, as far as the server upstream has to do with it.
@@ -76,6 +108,11 @@ impl Invocation {
 }
 
 impl<P: PacketPath> Gateway<P> {
+    /// The address that somebody outside has seen packets of ours come from, or that nobody has.
+    pub fn set_seen(&mut self, seen: Option<Ipv4Addr>) {
+        self.seen = seen;
+    }
+
     /// What lies beyond, from now on.
     pub fn set_outside(&mut self, outside: Outside) {
         self.outside = outside;

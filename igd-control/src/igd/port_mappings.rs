@@ -175,10 +175,10 @@ impl<P: PacketPath> Gateway<P> {
 impl From<MapError> for ActionError {
     fn from(error: MapError) -> Self {
         match error {
-            MapError::Conflict => ErrorCode::ConflictInMappingEntry,
+            MapError::Conflict | MapError::EndpointMapped => ErrorCode::ConflictInMappingEntry,
             MapError::HeldByRouter => ErrorCode::ConflictWithOtherMechanisms,
             MapError::NoPortMaps | MapError::Quota => ErrorCode::NoPortMapsAvailable,
-            MapError::Failed => ErrorCode::ActionFailed,
+            MapError::NeedsNat | MapError::Failed => ErrorCode::ActionFailed,
         }
         .into()
     }
@@ -191,7 +191,7 @@ fn details(mapping: &PortMapping, call: &Call<'_>) -> Vec<Value> {
         Value::Ui2(mapping.internal.port()),
         Value::text(mapping.internal.ip().to_string()),
         Value::Boolean(mapping.enabled),
-        Value::text(&mapping.description),
+        Value::text(mapping.description.as_str()),
         Value::Ui4(match call.tree {
             Tree::Igd1 => left,
             // One that was made by version 1 may be longer than the variable's range.

@@ -38,14 +38,14 @@ impl MappingView {
             remote_host: mapping.key.remote,
             internal: mapping.internal,
             enabled: mapping.enabled,
-            description: mapping.description.clone(),
-            via: match mapping.origin {
+            description: mapping.description.to_string(),
+            via: match mapping.origin() {
                 Origin::Upnp => Some(Via::Upnp),
                 Origin::NatPmp => Some(Via::NatPmp),
                 Origin::Pcp(_) => Some(Via::Pcp),
                 Origin::Unknown => None,
             },
-            filters: mapping.filters.iter().map(ToString::to_string).collect(),
+            filters: mapping.filters().iter().map(ToString::to_string).collect(),
             lease_left: (!mapping.is_static()).then(|| mapping.lease_left(now)),
         }
     }

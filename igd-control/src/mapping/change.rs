@@ -1,6 +1,6 @@
 //! Adding, removing and expiring: the changes that reach the packet path.
 
-use super::entry::{MappingKey, MappingRequest, Origin, PortMapping};
+use super::entry::{MappingKey, MappingRequest, Origin, PortMapping, Terms};
 use super::error::MapError;
 use super::path::{PacketPath, PathError, PortForward};
 use super::table::PortMappingTable;
@@ -94,10 +94,13 @@ impl PortMappingTable {
                 key,
                 internal: forward.internal,
                 enabled,
-                description: description.to_owned(),
+                description: description.into(),
                 deadline,
-                origin: Origin::Unknown,
-                filters: if remote.is_none() { forward.filters.clone() } else { Vec::new() },
+                terms: Terms {
+                    origin: Origin::Unknown,
+                    filters: if remote.is_none() { forward.filters.clone() } else { Vec::new() },
+                }
+                .boxed(),
                 sequence: self.next_sequence,
             });
             self.next_sequence += 1;
@@ -158,7 +161,8 @@ impl PortMappingTable {
         };
         let asks = request.origin == Origin::NatPmp;
         self.on_port(&MappingKey { protocol, ..request.key }).any(|other| {
-            (asks || other.origin == Origin::NatPmp) && other.internal.ip() != request.internal.ip()
+            (asks || other.origin() == Origin::NatPmp)
+                && other.internal.ip() != request.internal.ip()
         })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::wire::pcp::Nonce;
 use nat_common::{BootTime, Protocol};
+use smol_str::SmolStr;
 use std::cmp::Ordering;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -121,7 +122,8 @@ impl MappingRequest {
     }
 }
 
-/// A mapping in the table.
+/// A mapping in the table. There may be as many as there are ports, so it is small: what only some have lies
+/// outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortMapping {
     /// Identity.
@@ -131,15 +133,27 @@ pub struct PortMapping {
     /// Whether it is in force.
     pub enabled: bool,
     /// The client's own words.
-    pub description: String,
+    pub description: SmolStr,
     /// When the lease ends; [`BootTime::NEVER`] for a static mapping.
     pub deadline: BootTime,
-    /// Who has made it.
-    pub origin: Origin,
-    /// Whom it lets in of those that its key lets in; empty: all of them.
-    pub filters: Vec<RemoteFilter>,
+    /// `None` for the default.
+    pub(super) terms: Option<Box<Terms>>,
     /// Place in the order of creation.
     pub(super) sequence: u64,
+}
+
+/// What mappings of PCP have, and few others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) origin: Origin,
+    pub(super) filters: Vec<RemoteFilter>,
+}
+
+impl Terms {
+    /// As a mapping holds them.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        (self != Self::default()).then(|| Box::new(self))
+    }
 }
 
 impl PortMapping {
@@ -148,12 +162,21 @@ impl PortMapping {
             key: request.key,
             internal: request.internal,
             enabled: request.enabled,
-            description: request.description.clone(),
+            description: SmolStr::new(&request.description),
             deadline: request.deadline,
-            origin: request.origin,
-            filters: request.filters.clone(),
+            terms: Terms { origin: request.origin, filters: request.filters.clone() }.boxed(),
             sequence,
         }
+    }
+
+    /// Who has made it.
+    pub fn origin(&self) -> Origin {
+        self.terms.as_ref().map_or_else(Origin::default, |terms| terms.origin)
+    }
+
+    /// Whom it lets in of those that its key lets in; empty: all of them.
+    pub fn filters(&self) -> &[RemoteFilter] {
+        self.terms.as_ref().map_or(&[], |terms| &terms.filters)
     }
 
     /// Seconds of lease left, rounded up, so that a live lease never reads zero. A static mapping
@@ -179,3 +202,15 @@ impl PortMapping {
 
 /// The first port above the well-known ones.
 pub const FIRST_UNPRIVILEGED: u16 = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of 60,000 mappings has to fit into little memory (docs/performance.md); the block that the
+    /// heap gives for this many bytes has 80.
+    #[test]
+    fn a_mapping_is_small() {
+        assert_eq!(size_of::<PortMapping>(), 64);
+    }
+}

@@ -17,6 +17,12 @@ pub enum MapError {
     /// The internal client has as many mappings as it may have.
     #[error("the internal client has as many mappings as it may have")]
     Quota,
+    /// The internal endpoint has another external port, and can have only one.
+    #[error("the internal endpoint has another external port already")]
+    EndpointMapped,
+    /// Only a NAT of our own could do it.
+    #[error("without a NAT here there is nobody to do it")]
+    NeedsNat,
     /// The packet path refused for a reason that its log tells.
     #[error("the packet path failed")]
     Failed,
@@ -27,6 +33,8 @@ impl From<PathError> for MapError {
         match error {
             PathError::PortInUse => Self::Conflict,
             PathError::HeldByRouter => Self::HeldByRouter,
+            PathError::EndpointMapped => Self::EndpointMapped,
+            PathError::NeedsNat => Self::NeedsNat,
             PathError::Full => Self::NoPortMaps,
             PathError::Limit => Self::Quota,
             PathError::NoPeer | PathError::Failed => Self::Failed,

@@ -1,6 +1,6 @@
 //! What the table gives to a store, and takes back from it after a start.
 
-use super::entry::{MappingKey, MappingRequest, PortMapping};
+use super::entry::{MappingKey, MappingRequest, PortMapping, Terms};
 use super::error::MapError;
 use super::path::PacketPath;
 use super::table::{Limits, PortMappingTable};
@@ -31,10 +31,10 @@ impl From<&PortMapping> for Remembered {
                 key: mapping.key,
                 internal: mapping.internal,
                 enabled: mapping.enabled,
-                description: mapping.description.clone(),
+                description: mapping.description.to_string(),
                 deadline: mapping.deadline,
-                origin: mapping.origin,
-                filters: mapping.filters.clone(),
+                origin: mapping.origin(),
+                filters: mapping.filters().to_vec(),
             },
             sequence: mapping.sequence,
         }
@@ -74,13 +74,15 @@ impl PortMappingTable {
     /// is still the same client's. Whether it is enabled, for whom and until when, the packet path knows
     /// better. Tells whether there is such a mapping.
     pub fn recall(&mut self, remembered: &Remembered) -> bool {
-        let Some(mapping) = self.entries.get(&remembered.mapping.key) else { return false };
+        let Some(mapping) = self.get(&remembered.mapping.key) else { return false };
         if mapping.internal != remembered.mapping.internal {
             return false;
         }
-        let description = remembered.mapping.description.clone();
-        let (origin, sequence) = (remembered.mapping.origin, remembered.sequence);
-        self.record(PortMapping { description, origin, sequence, ..mapping.clone() });
+        let description = remembered.mapping.description.as_str().into();
+        let origin = remembered.mapping.origin;
+        let terms = Terms { origin, filters: mapping.filters().to_vec() }.boxed();
+        let sequence = remembered.sequence;
+        self.record(PortMapping { description, terms, sequence, ..mapping.clone() });
         true
     }
 

@@ -28,7 +28,7 @@ pub use entry::{
 };
 pub use error::MapError;
 pub use memory::{Change, Remembered};
-pub use path::{PacketPath, PathError, PortForward};
+pub use path::{AnyPath, PacketPath, PathError, PortForward};
 pub use peers::{Peer, PeerHeld, PeerKey, PeerWish, Peers};
 pub use pick::Random;
 pub use table::{Limits, PortMappingTable, View};

@@ -53,6 +53,12 @@ pub enum PathError {
     /// The router itself, or something else on it, uses the port.
     #[error("the external port is used by the router itself")]
     HeldByRouter,
+    /// The internal endpoint has another external port, and can have only one.
+    #[error("the internal endpoint has another external port already")]
+    EndpointMapped,
+    /// Only a NAT of our own could do it.
+    #[error("without a NAT here there is nobody to do it")]
+    NeedsNat,
     /// A table of the packet path is full.
     #[error("the packet path has no room for the mapping")]
     Full,
@@ -108,7 +114,7 @@ pub trait PacketPath {
     /// # Errors
     /// [`PathError`]; no session was made then.
     fn hold_peer(&mut self, _now: BootTime, _wish: &PeerWish) -> Result<PeerHeld, PathError> {
-        Err(PathError::Failed)
+        Err(PathError::NeedsNat)
     }
 
     /// Has a session last no longer than packets make it last, one that none has used no longer at all;
@@ -133,4 +139,58 @@ pub trait PacketPath {
 
     /// Lets packets transit the gateway, or none.
     fn permit(&mut self, _transit: bool) {}
+}
+
+/// Whichever there is.
+pub type AnyPath = Box<dyn PacketPath + Send>;
+
+impl PacketPath for AnyPath {
+    fn external_address(&self) -> Option<Ipv4Addr> {
+        (**self).external_address()
+    }
+
+    fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError> {
+        (**self).open(now, forward)
+    }
+
+    fn close(&mut self, now: BootTime, forward: &PortForward) {
+        (**self).close(now, forward);
+    }
+
+    fn close_all(&mut self, now: BootTime, forwards: &[PortForward]) {
+        (**self).close_all(now, forwards);
+    }
+
+    fn external_port(
+        &self,
+        now: BootTime,
+        protocol: Protocol,
+        internal: SocketAddrV4,
+    ) -> Option<u16> {
+        (**self).external_port(now, protocol, internal)
+    }
+
+    fn hold_peer(&mut self, now: BootTime, wish: &PeerWish) -> Result<PeerHeld, PathError> {
+        (**self).hold_peer(now, wish)
+    }
+
+    fn let_go_of_peer(&mut self, now: BootTime, peer: &Peer, others: BootTime) {
+        (**self).let_go_of_peer(now, peer, others);
+    }
+
+    fn peers(&self, now: BootTime) -> Vec<Peer> {
+        (**self).peers(now)
+    }
+
+    fn wan_link(&self) -> WanLink {
+        (**self).wan_link()
+    }
+
+    fn packets(&self) -> u64 {
+        (**self).packets()
+    }
+
+    fn permit(&mut self, transit: bool) {
+        (**self).permit(transit);
+    }
 }

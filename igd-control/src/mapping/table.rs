@@ -56,7 +56,7 @@ struct Client {
 #[derive(Clone, Debug, Default)]
 pub struct PortMappingTable {
     pub(super) limits: Limits,
-    pub(super) entries: BTreeMap<MappingKey, PortMapping>,
+    pub(super) entries: BTreeMap<MappingKey, Box<PortMapping>>,
     pub(super) deadlines: BTreeSet<(BootTime, MappingKey)>,
     pub(super) endpoints: Endpoints,
     pub(super) next_sequence: u64,
@@ -103,7 +103,7 @@ impl PortMappingTable {
 
     /// The mapping of this identity.
     pub fn get(&self, key: &MappingKey) -> Option<&PortMapping> {
-        self.entries.get(key)
+        self.entries.get(key).map(Box::as_ref)
     }
 
     /// The mapping at `index` of a view, counted from 0.
@@ -112,7 +112,7 @@ impl PortMappingTable {
             View::All => &self.order,
             View::Unprivileged(client) => &self.clients.get(&client)?.unprivileged,
         };
-        self.entries.get(&order.nth(index)?)
+        self.get(&order.nth(index)?)
     }
 
     /// Mappings of a protocol with an external port in `ports`, by port; none if the range is empty.
@@ -124,7 +124,9 @@ impl PortMappingTable {
         // `BTreeMap::range` panics on a range that ends before it starts.
         let ports = (!ports.is_empty()).then_some(ports);
         ports.into_iter().flat_map(move |ports| {
-            self.entries.range(MappingKey::span(protocol, ports)).map(|(_, mapping)| mapping)
+            self.entries
+                .range(MappingKey::span(protocol, ports))
+                .map(|(_, mapping)| mapping.as_ref())
         })
     }
 
@@ -141,13 +143,13 @@ impl PortMappingTable {
         ports.into_iter().flat_map(move |(first, last)| {
             let from = (row, SocketAddrV4::new(client, first), 0);
             let to = (row, SocketAddrV4::new(client, last), u64::MAX);
-            self.internals.range(from..=to).filter_map(|(_, key)| self.entries.get(key))
+            self.internals.range(from..=to).filter_map(|(_, key)| self.get(key))
         })
     }
 
     /// All mappings, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &PortMapping> {
-        self.order.iter().filter_map(|key| self.entries.get(&key))
+        self.order.iter().filter_map(|key| self.get(&key))
     }
 
     /// Mappings that share the external port of `key`.
@@ -191,7 +193,7 @@ impl PortMappingTable {
         if !mapping.is_static() {
             self.deadlines.insert((mapping.deadline, key));
         }
-        self.entries.insert(key, mapping);
+        self.entries.insert(key, Box::new(mapping));
     }
 
     /// Takes a mapping out of the table and its indices.
@@ -214,7 +216,7 @@ impl PortMappingTable {
             }
         }
         self.deadlines.remove(&(mapping.deadline, *key));
-        Some(mapping)
+        Some(*mapping)
     }
 
     /// How many mappings a view shows.
@@ -250,7 +252,7 @@ fn sum<'a>(mappings: impl Iterator<Item = &'a PortMapping>) -> Option<PortForwar
             remote if !mapping.enabled => forward.disabled.push((remote, mapping.deadline)),
             None => {
                 forward.any_remote = Some(mapping.deadline);
-                forward.filters = mapping.filters.clone();
+                forward.filters = mapping.filters().to_vec();
             }
             Some(remote) => forward.remotes.push((remote, mapping.deadline)),
         }

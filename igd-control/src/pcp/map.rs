@@ -127,7 +127,7 @@ fn delete<P: PacketPath>(
     let (mut own, mut others) = (Vec::new(), 0);
     for protocol in protocols {
         for mapping in parts.table.leading_to(protocol, internal, ports.clone()) {
-            match mapping.origin {
+            match mapping.origin() {
                 Origin::Pcp(nonce) if nonce == asked.nonce => own.push(mapping.key),
                 _ => others += 1,
             }
@@ -192,7 +192,7 @@ impl Wish {
         now: BootTime,
         options: &Options,
     ) -> Result<u16, ResultCode> {
-        match self.existing(parts).map(|known| (known.key, known.origin)) {
+        match self.existing(parts).map(|known| (known.key, known.origin())) {
             Some((key, origin)) if origin == self.asker.origin => {
                 self.renew(parts, now, key, options)
             }
@@ -220,7 +220,7 @@ impl Wish {
                 && mapping.key.remote.is_none()
                 && (mapping.key.external_port == WILDCARD_PORT) == wildcard
         };
-        let made_by_us = |mapping: &PortMapping| match (mapping.origin, self.asker.origin) {
+        let made_by_us = |mapping: &PortMapping| match (mapping.origin(), self.asker.origin) {
             (Origin::Pcp(_), Origin::Pcp(_)) => true,
             (made, ours) => made == ours,
         };
@@ -236,8 +236,9 @@ impl Wish {
         options: &Options,
     ) -> Result<u16, ResultCode> {
         let known = parts.table.get(&key).ok_or(ResultCode::NoResources)?;
-        let filters = options.filters_after(&known.filters)?;
-        let request = MappingRequest { filters, ..self.request(key, known.description.clone()) };
+        let filters = options.filters_after(known.filters())?;
+        let request =
+            MappingRequest { filters, ..self.request(key, known.description.to_string()) };
         self.check(parts, &request)?;
         parts.table.add(parts.path, now, &request).map_err(code)?;
         Ok(key.external_port)
@@ -264,9 +265,9 @@ impl Wish {
         let known = parts.table.get(&key).ok_or(ResultCode::NoResources)?;
         let longer = MappingRequest {
             deadline: self.deadline.max(known.deadline),
-            origin: known.origin,
-            filters: known.filters.clone(),
-            ..self.request(key, known.description.clone())
+            origin: known.origin(),
+            filters: known.filters().to_vec(),
+            ..self.request(key, known.description.to_string())
         };
         let lasts = known.deadline >= self.deadline;
         self.check(parts, &longer)?;
@@ -372,8 +373,11 @@ pub(super) const fn code(error: MapError) -> ResultCode {
     match error {
         MapError::Quota => ResultCode::UserExQuota,
         // It is an endpoint that has a mapping already, so nobody else can have its port.
-        MapError::Conflict | MapError::HeldByRouter | MapError::NoPortMaps | MapError::Failed => {
-            ResultCode::NoResources
-        }
+        MapError::Conflict
+        | MapError::HeldByRouter
+        | MapError::EndpointMapped
+        | MapError::NeedsNat
+        | MapError::NoPortMaps
+        | MapError::Failed => ResultCode::NoResources,
     }
 }

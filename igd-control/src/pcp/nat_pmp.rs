@@ -87,7 +87,7 @@ impl Server {
         };
         let known = wish.existing(&parts).map(|known| {
             let left = if known.is_static() { lifetime } else { known.lease_left(now) };
-            (known.key, known.origin, left)
+            (known.key, known.origin(), left)
         });
         let granted = |external_port| Mapping { external_port, lifetime, ..*asked };
         match known {
@@ -122,7 +122,7 @@ fn delete<P: PacketPath>(
     let asker = Asker { client, via: Via::NatPmp, origin: Origin::NatPmp };
     let may = |mapping: &PortMapping| {
         !mapping.is_static()
-            && !matches!(mapping.origin, Origin::Pcp(_))
+            && !matches!(mapping.origin(), Origin::Pcp(_))
             && parts.policy.may_touch(&asker.question(mapping))
     };
     let found = parts.table.leading_to(asked.protocol, client, ports);

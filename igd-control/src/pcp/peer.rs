@@ -151,6 +151,7 @@ const fn code(error: PathError) -> ResultCode {
         PathError::PortInUse | PathError::HeldByRouter => ResultCode::CannotProvideExternal,
         PathError::Limit => ResultCode::UserExQuota,
         PathError::NoPeer => ResultCode::NotAuthorized,
-        PathError::Full | PathError::Failed => ResultCode::NoResources,
+        PathError::NeedsNat => ResultCode::UnsuppOpcode,
+        PathError::EndpointMapped | PathError::Full | PathError::Failed => ResultCode::NoResources,
     }
 }

@@ -179,7 +179,7 @@ impl Server {
         let parts = gateway.parts(now);
         let Some(external) = parts.external else { return Vec::new() };
         let update = |mapping: &crate::mapping::PortMapping| {
-            let Origin::Pcp(nonce) = mapping.origin else { return None };
+            let Origin::Pcp(nonce) = mapping.origin() else { return None };
             let told = Mapping {
                 nonce,
                 protocol: number(mapping.key.protocol),

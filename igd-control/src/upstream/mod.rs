@@ -11,12 +11,14 @@ mod interworking;
 pub mod lan;
 mod lease;
 mod place;
+mod stun;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
-pub use interworking::{Interworking, Outcome, Port, State};
+pub use interworking::{Interworking, InterworkingConfig, Outcome, Port, State};
 pub use lease::Lease;
 pub use place::{default_gateway, first_address};
+pub use stun::{Seen, StunCheck};

@@ -29,7 +29,16 @@ pub struct Case {
     /// What comes in uses port forwards, and not the mappings of what has gone out.
     #[serde(default)]
     pub forwarded: bool,
+    /// Each datagram comes in two fragments of this length.
+    #[serde(default)]
+    pub fragments: bool,
+    /// How many VLAN tags each frame has, which add to its length, on both sides of the router; two at most.
+    #[serde(default)]
+    pub tags: usize,
 }
+
+/// The most of them.
+pub const MOST_TAGS: usize = 2;
 
 /// The first of the endpoints that have port forwards, as a number.
 pub const FIRST_FORWARDED: u32 = 62_000;
@@ -64,6 +73,8 @@ impl Case {
             first_remote: 0,
             ports_collide: false,
             forwarded: false,
+            fragments: false,
+            tags: 0,
         }
     }
 
@@ -93,6 +104,14 @@ impl Display for Case {
         let protocol = if self.tcp { "TCP" } else { "UDP" };
         let forwards = if self.forwarded { " to port forwards" } else { "" };
         let flows = self.count();
-        write!(f, "{direction}{forwards}, {protocol}, {} bytes, {flows} flows", self.frame)
+        write!(f, "{direction}{forwards}, {protocol}, {} bytes, {flows} flows", self.frame)?;
+        if self.fragments {
+            write!(f, ", in two fragments")?;
+        }
+        match self.tags {
+            0 => Ok(()),
+            1 => write!(f, ", one VLAN tag"),
+            _ => write!(f, ", two VLAN tags"),
+        }
     }
 }

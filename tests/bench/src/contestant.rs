@@ -3,6 +3,7 @@
 use crate::case::{Case, Direction, FIRST_FORWARDED, FORWARDED};
 use crate::generator::{End, interface};
 use crate::plan::FIRST_CLIENT;
+use crate::trunk::{Port, carry_tags, tags};
 use anyhow::{Context as _, Result, bail};
 use aya::maps::Array;
 use aya::programs::{Xdp, loaded_programs, xdp::XdpMode};
@@ -10,10 +11,10 @@ use aya::sys::{Stats, enable_stats};
 use aya::{Ebpf, EbpfLoader};
 use clap::ValueEnum;
 use nat_bench_programs::{
-    CLIENTS, FIRST_PORT, HOP, Hop, PROGRAM_CEILING, PROGRAM_CEILING_FIB, PROGRAM_SINK,
+    CLIENTS, FIRST_PORT, HOP, Hop, PROGRAM_CEILING_FIB, PROGRAM_SINK, PROGRAMS_CEILING,
 };
-use nat_tests::daemon::Daemon;
-use nat_tests::lab::{Lab, WAN_HOST, command};
+use nat_tests::daemon::{Daemon, DaemonBuilder};
+use nat_tests::lab::{BpfFs, Lab, WAN_HOST, command};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -36,12 +37,21 @@ pub enum Kind {
     Routing,
     /// The kernel's NAT: nftables' masquerade.
     Nftables,
+    /// The same, with established flows past most of it: nftables' flowtable. Not every kernel has it.
+    Flowtable,
 }
 
 impl Kind {
     /// All of them, in the order in which they take turns.
-    pub const ALL: [Self; 6] =
-        [Self::Door, Self::Ceiling, Self::CeilingFib, Self::Nat, Self::Routing, Self::Nftables];
+    pub const ALL: [Self; 7] = [
+        Self::Door,
+        Self::Ceiling,
+        Self::CeilingFib,
+        Self::Nat,
+        Self::Routing,
+        Self::Nftables,
+        Self::Flowtable,
+    ];
 
     /// As a reader knows it.
     pub const fn name(self) -> &'static str {
@@ -52,12 +62,17 @@ impl Kind {
             Self::Nat => "this NAT",
             Self::Routing => "kernel routing",
             Self::Nftables => "nftables masquerade",
+            Self::Flowtable => "the same with a flowtable",
         }
     }
 
     /// Whether it can do what a case asks. Without NAT nothing comes back from the external address, and
-    /// nftables hairpins only with rules for each port.
+    /// nftables hairpins only with rules for each port. What the kernel does with tags it does with VLAN devices,
+    /// which the labs do not have.
     pub const fn can(self, case: &Case) -> bool {
+        if case.tags > 0 && !matches!(self, Self::Door | Self::Ceiling | Self::Nat) {
+            return false;
+        }
         match case.direction {
             Direction::Outbound => true,
             Direction::Inbound => !matches!(self, Self::Routing | Self::CeilingFib),
@@ -74,9 +89,13 @@ pub(crate) struct Contestant<'lab> {
     wan: End<'lab>,
     /// MAC addresses of the router's interfaces.
     router: Macs,
+    /// Their indices, that of the LAN first.
+    devices: [u32; 2],
     /// Detached, or ended, when they go.
-    _programs: Vec<Ebpf>,
+    programs: Vec<Ebpf>,
     daemon: Option<Daemon<'lab>>,
+    /// Unmounted after it has ended.
+    _bpffs: Option<BpfFs<'lab>>,
 }
 
 struct Macs {
@@ -87,7 +106,27 @@ struct Macs {
 impl<'lab> Contestant<'lab> {
     /// Makes `kind` the router of `lab`, for so many sessions at most. `object`: the programs.
     pub(crate) fn new(kind: Kind, lab: &'lab Lab, object: &[u8], sessions: u32) -> Result<Self> {
-        Self::with(kind, lab, object, || nat(lab, sessions))
+        Self::with(kind, lab, object, 0, || nat(lab, sessions)?.start())
+    }
+
+    /// The same for frames with so many VLAN tags.
+    pub(crate) fn tagged(
+        kind: Kind,
+        lab: &'lab Lab,
+        object: &[u8],
+        sessions: u32,
+        tags: usize,
+    ) -> Result<Self> {
+        if tags == 0 || kind != Kind::Nat {
+            return Self::with(kind, lab, object, tags, || nat(lab, sessions)?.start());
+        }
+        let bpffs = lab.bpffs()?;
+        let mut contestant =
+            Self::with(kind, lab, object, tags, || nat(lab, sessions)?.pinned(&bpffs).start())?;
+        let devices = [(Port::Lan, contestant.devices[0]), (Port::Wan, contestant.devices[1])];
+        contestant.programs.push(carry_tags(&bpffs, devices, tags)?);
+        contestant._bpffs = Some(bpffs);
+        Ok(contestant)
     }
 
     /// The same, with this NAT started by `nat`.
@@ -95,14 +134,15 @@ impl<'lab> Contestant<'lab> {
         kind: Kind,
         lab: &'lab Lab,
         object: &[u8],
+        count: usize,
         nat: impl FnOnce() -> Result<Daemon<'lab>>,
     ) -> Result<Self> {
-        let (lan, wan) = (End::new(&lab.lan, object)?, End::new(&lab.wan, object)?);
+        let (lan, wan) = (End::new(&lab.lan, object, count)?, End::new(&lab.wan, object, count)?);
         let ((lan0, lan_mac), (wan0, wan_mac)) =
             (interface(&lab.router, "lan0")?, interface(&lab.router, "wan0")?);
         neighbours(lab, lan.mac(), wan.mac())?;
-        let to_wan = hop(wan0, wan.mac(), wan_mac);
-        let to_lan = hop(lan0, lan.mac(), lan_mac);
+        let to_wan = Hop { tags: tags(Port::Wan, count), ..hop(wan0, wan.mac(), wan_mac) };
+        let to_lan = Hop { tags: tags(Port::Lan, count), ..hop(lan0, lan.mac(), lan_mac) };
         let attach = |name: &str, sides: [(u32, Hop); 2]| -> Result<Vec<Ebpf>> {
             sides
                 .into_iter()
@@ -113,7 +153,10 @@ impl<'lab> Contestant<'lab> {
         let (mut programs, mut daemon) = (Vec::new(), None);
         match kind {
             Kind::Door => programs = attach(PROGRAM_SINK, sides)?,
-            Kind::Ceiling => programs = attach(PROGRAM_CEILING, sides)?,
+            Kind::Ceiling => {
+                let program = PROGRAMS_CEILING.get(count).context("too many tags")?;
+                programs = attach(program, sides)?;
+            }
             Kind::CeilingFib => programs = attach(PROGRAM_CEILING_FIB, sides)?,
             Kind::Nat => daemon = Some(nat()?),
             Kind::Routing => kernel(lab)?,
@@ -122,9 +165,16 @@ impl<'lab> Contestant<'lab> {
                 masquerade(lab)?;
                 redirect(lab)?;
             }
+            Kind::Flowtable => {
+                kernel(lab)?;
+                masquerade(lab)?;
+                redirect(lab)?;
+                flowtable(lab)?;
+            }
         }
         let router = Macs { lan: lan_mac, wan: wan_mac };
-        Ok(Self { kind, lab, lan, wan, router, _programs: programs, daemon })
+        let devices = [lan0, wan0];
+        Ok(Self { kind, lab, lan, wan, router, devices, programs, daemon, _bpffs: None })
     }
 
     /// The daemon of this NAT.
@@ -140,7 +190,7 @@ impl<'lab> Contestant<'lab> {
     /// Opens the sessions of a case.
     pub(crate) fn warm_up(&mut self, case: &Case) -> Result<()> {
         if case.direction != Direction::Outbound && !case.forwarded {
-            let outbound = Case { direction: Direction::Outbound, ..*case };
+            let outbound = Case { direction: Direction::Outbound, fragments: false, ..*case };
             self.prepare(&outbound)?;
             self.send(&outbound, 2 * case.count().max(1_024))?;
         }
@@ -195,7 +245,7 @@ impl<'lab> Contestant<'lab> {
     /// What the kernel says of the router's program while so many frames are sent: nanoseconds for each run.
     /// `None` when the kernel itself routes. Reading the clock twice a run is in it.
     pub(crate) fn program_nanos(&self, case: &Case, frames: u32) -> Result<Option<f64>> {
-        if matches!(self.kind, Kind::Door | Kind::Routing | Kind::Nftables) {
+        if !matches!(self.kind, Kind::Ceiling | Kind::CeilingFib | Kind::Nat) {
             return Ok(None);
         }
         let interface = if case.direction == Direction::Inbound { "wan0" } else { "lan0" };
@@ -221,7 +271,7 @@ impl<'lab> Contestant<'lab> {
 }
 
 /// This NAT on the router of a lab.
-pub(crate) fn nat(lab: &Lab, sessions: u32) -> Result<Daemon<'_>> {
+pub(crate) fn nat(lab: &Lab, sessions: u32) -> Result<DaemonBuilder<'_>> {
     let config = lab.directory().join("config.toml");
     let mut text = format!(
         "[nat]\nmax-sessions = {sessions}\nmax-sessions-per-client = 0\n\
@@ -234,7 +284,7 @@ pub(crate) fn nat(lab: &Lab, sessions: u32) -> Result<Daemon<'_>> {
         )?;
     }
     fs::write(&config, text)?;
-    Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()).start()
+    Ok(Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()))
 }
 
 /// Internal clients and ports that have port forwards.
@@ -268,6 +318,16 @@ pub(crate) fn masquerade(lab: &Lab) -> Result<()> {
     lab.router.run("nft", &rule).map(drop)
 }
 
+/// Flows that have begun go from interface to interface past the hooks.
+fn flowtable(lab: &Lab) -> Result<()> {
+    let rules = "add flowtable ip bench fast { hook ingress priority 0 ; devices = { lan0, wan0 } ; }\n\
+                 add chain ip bench forward { type filter hook forward priority 0 ; }\n\
+                 add rule ip bench forward ip protocol { tcp, udp } flow add @fast\n";
+    let file = lab.directory().join("flowtable");
+    fs::write(&file, rules)?;
+    lab.router.run("nft", &["-f", &file.to_string_lossy()]).map(drop)
+}
+
 /// The kernel itself: its interfaces take frames only with NAPI, which they have without an XDP program only
 /// for GRO.
 fn kernel(lab: &Lab) -> Result<()> {
@@ -296,7 +356,7 @@ fn hop(device: u32, to: [u8; 6], from: [u8; 6]) -> Hop {
     for (word, pair) in macs.iter_mut().zip([to, from].as_flattened().as_chunks().0) {
         *word = u16::from_ne_bytes(*pair);
     }
-    Hop { device, macs }
+    Hop { device, macs, tags: [0; 4] }
 }
 
 /// A program on a device of the namespace that this thread is in, which sends to `hop`.

@@ -59,7 +59,7 @@ pub fn cores(object: &Path, rounds: u32) -> Result<CoresReport> {
         for (host, interface) in
             [(&lab.lan, "eth0"), (&lab.router, "lan0"), (&lab.router, "wan0"), (&lab.wan, "eth0")]
         {
-            queues(host, interface)?;
+            queues(host, interface, CPUS)?;
         }
         let mut contestant = Contestant::new(kind, &lab, &object, 65_536)?;
         contestant.warm_up(&case)?;
@@ -77,7 +77,7 @@ pub fn cores(object: &Path, rounds: u32) -> Result<CoresReport> {
 }
 
 /// Gives an interface a queue for each CPU that takes part.
-fn queues(host: &Namespace, interface: &str) -> Result<()> {
-    let number = CPUS.to_string();
+pub(crate) fn queues(host: &Namespace, interface: &str, cpus: usize) -> Result<()> {
+    let number = cpus.to_string();
     host.run("ethtool", &["-L", interface, "rx", &number, "tx", &number]).map(drop)
 }

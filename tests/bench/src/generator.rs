@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use aya::maps::{Array, PerCpuArray, PerCpuValues};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, xdp::XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use nat_bench_programs::{PLAN, PROGRAM_GENERATE, PROGRAM_SINK, Plan, SUNK, TURN};
+use nat_bench_programs::{PLAN, PROGRAM_SINK, PROGRAMS_GENERATE, Plan, SUNK, TURN};
 use nat_tests::lab::Namespace;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -18,6 +18,9 @@ const BATCH: u32 = 64;
 /// The first CPU that takes part: not the one that does everything else.
 const CPU: usize = 1;
 
+/// Bytes of a VLAN tag.
+const TAG: usize = 4;
+
 /// A [`Plan`] as a value of a map.
 type PlanWords = [u32; size_of::<Plan>() / 4];
 
@@ -27,20 +30,24 @@ pub(crate) struct End<'lab> {
     ebpf: Ebpf,
     device: u32,
     mac: [u8; 6],
+    /// The program that sends.
+    generate: &'static str,
     frame: Vec<u8>,
 }
 
 impl<'lab> End<'lab> {
-    /// Loads the programs of `object` for `eth0` of `namespace`, and has it swallow everything.
-    pub(crate) fn new(namespace: &'lab Namespace, object: &[u8]) -> Result<Self> {
+    /// Loads the programs of `object` for `eth0` of `namespace`, to send frames with so many VLAN tags, and has it
+    /// swallow everything.
+    pub(crate) fn new(namespace: &'lab Namespace, object: &[u8], tags: usize) -> Result<Self> {
+        let generate = *PROGRAMS_GENERATE.get(tags).context("too many tags")?;
         let mut ebpf = EbpfLoader::new().load(object)?;
         let (device, mac) = interface(namespace, "eth0")?;
         let sink: &mut Xdp = ebpf.program_mut(PROGRAM_SINK).context(PROGRAM_SINK)?.try_into()?;
         sink.load()?;
         namespace.enter(|| sink.attach_to_if_index(device, XdpMode::Driver))??;
-        let generate = ebpf.program_mut(PROGRAM_GENERATE).context(PROGRAM_GENERATE)?;
-        <&mut Xdp>::try_from(generate)?.load()?;
-        Ok(Self { namespace, ebpf, device, mac, frame: Vec::new() })
+        let program = ebpf.program_mut(generate).context(generate)?;
+        <&mut Xdp>::try_from(program)?.load()?;
+        Ok(Self { namespace, ebpf, device, mac, generate, frame: Vec::new() })
     }
 
     /// The MAC address of its interface.
@@ -61,7 +68,7 @@ impl<'lab> End<'lab> {
         let first = |cpu: usize| ((cpu + cpus - own_cpu(0)) % cpus * distance) as u64;
         let beginning: Vec<u64> = (0..cpus).map(|cpu| first(cpu) << 32).collect();
         turn.set(0, PerCpuValues::try_from(beginning)?, 0)?;
-        self.frame = vec![0; case.frame as usize];
+        self.frame = vec![0; case.frame as usize + TAG * case.tags];
         Ok(())
     }
 
@@ -72,7 +79,7 @@ impl<'lab> End<'lab> {
 
     /// The same on another CPU: `place` counts those that take part.
     pub(crate) fn send_on(&self, place: usize, frames: u32) -> Result<Duration> {
-        let program = self.ebpf.program(PROGRAM_GENERATE).context(PROGRAM_GENERATE)?;
+        let program = self.ebpf.program(self.generate).context(self.generate)?;
         let program: &Xdp = program.try_into()?;
         self.namespace.enter(|| -> Result<Duration> {
             let mut cpus = CpuSet::new();

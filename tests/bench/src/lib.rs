@@ -14,9 +14,11 @@ mod cores;
 mod generator;
 mod plan;
 mod report;
+mod rounds;
 mod run;
 mod sessions;
 mod tcp;
+mod trunk;
 
 pub use case::{Case, Direction};
 pub use chart::curve;
@@ -25,7 +27,7 @@ pub use control::{
     Contender, ControlFigure, ControlOptions, ControlReport, Goal, Measure, adds, control,
 };
 pub use cores::{CoresReport, cores};
-pub use report::{Figure, Report, Stat};
+pub use report::{Comparison, Figure, Report, Stat};
 pub use run::{Options, data};
 pub use sessions::{SessionsReport, sessions};
 pub use tcp::{TcpReport, tcp};

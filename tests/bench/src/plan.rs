@@ -1,6 +1,7 @@
 //! A case as the generator needs it: the words of its frames that stay the same, and their sums.
 
 use crate::case::{Case, Direction};
+use crate::trunk::{Port, tags};
 use nat_bench_programs::{CLIENTS, HAIRPIN, INBOUND, OUTBOUND, Plan};
 use nat_tests::lab::EXTERNAL;
 use std::net::Ipv4Addr;
@@ -16,19 +17,26 @@ const IPV4: usize = 20;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const TTL: u8 = 64;
+const DONT_FRAGMENT: u8 = 0x40;
 
 /// Frames of `case` that leave by the interface `device` from MAC address `from` to `to`.
 pub(crate) fn plan(case: &Case, device: u32, from: [u8; 6], to: [u8; 6]) -> Plan {
     let protocol = if case.tcp { TCP } else { UDP };
     let total = (case.frame as usize - ETHERNET) as u16;
     let segment = total - IPV4 as u16;
+    // The fragments are of one length, and the header tells that of the whole.
+    let (flags, segment, first_fragment) = if case.fragments {
+        (0, 2 * segment, u32::from(segment / 8))
+    } else {
+        (DONT_FRAGMENT, segment, 0)
+    };
     let mut head = [0; 24];
     put(&mut head, 0, &to);
     put(&mut head, 6, &from);
     put(&mut head, 12, &[0x08, 0x00, 0x45, 0x00]);
     put(&mut head, 16, &total.to_be_bytes());
-    // Identification 0, "don't fragment".
-    put(&mut head, 20, &[0x40, 0x00, TTL, protocol]);
+    // Identification 0.
+    put(&mut head, 20, &[flags, 0x00, TTL, protocol]);
     // From offset 38 on. UDP: length and checksum. TCP: numbers, header length, ACK, window.
     let mut transport = [0; 16];
     if case.tcp {
@@ -56,8 +64,13 @@ pub(crate) fn plan(case: &Case, device: u32, from: [u8; 6], to: [u8; 6]) -> Plan
         checksum_at: if case.tcp { 50 } else { 40 },
         first_endpoint: case.first_endpoint,
         endpoints_a_port: if case.ports_collide { CLIENTS } else { 1 },
+        first_fragment,
         head: words(&head),
         transport: words(&transport),
+        tags: match case.direction {
+            Direction::Inbound => tags(Port::Wan, case.tags),
+            _ => tags(Port::Lan, case.tags),
+        },
     }
 }
 

@@ -37,6 +37,47 @@ impl Stat {
     }
 }
 
+/// In which direction a figure gets worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worse {
+    Higher,
+    Lower,
+}
+
+/// A run beside an earlier one.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// How many figures were compared.
+    pub compared: usize,
+    /// Those that got worse by more than the spread.
+    pub worse: Vec<String>,
+    /// Those that only one of the runs has.
+    pub left_out: Vec<String>,
+}
+
+impl Comparison {
+    /// Compares a figure: worse is what has left its place by more than the wider spread of the two runs.
+    pub(crate) fn add(&mut self, what: &str, old: Option<Stat>, new: Option<Stat>, worse: Worse) {
+        let known = |stat: Option<Stat>| stat.filter(|stat| !stat.median.is_nan());
+        let (old, new) = match (known(old), known(new)) {
+            (Some(old), Some(new)) => (old, new),
+            (Some(_), None) => return self.left_out.push(format!("{what}: not measured now")),
+            (None, Some(_)) => return self.left_out.push(format!("{what}: not measured before")),
+            (None, None) => return,
+        };
+        self.compared += 1;
+        let spread = (old.upper - old.lower).max(new.upper - new.lower);
+        let moved = match worse {
+            Worse::Higher => new.median - old.median,
+            Worse::Lower => old.median - new.median,
+        };
+        if moved > spread {
+            let (new, old) = (new.median, old.median);
+            self.worse.push(format!("{what}: {new:.2}, and it was {old:.2} (spread {spread:.2})"));
+        }
+    }
+}
+
 /// One contestant in one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Figure {
@@ -64,7 +105,15 @@ pub struct Figure {
 pub struct Report {
     /// By case, then contestant.
     pub figures: Vec<Figure>,
+    /// Who did not take part, and why.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
+
+/// Under the name of a case in which nobody stands beside this NAT.
+const NO_PEER: &str = "\n**No peer**: the kernel routes frames with tags by VLAN devices (8021q), which these labs \
+                       do without, since not every kernel has them. Its routing and its NAT are not measured here, \
+                       and nothing stands in for them.\n";
 
 impl Report {
     /// As a table for people, in Markdown.
@@ -81,6 +130,9 @@ impl Report {
                      | lost |\n|---|---|---|---|---|---|---|",
                     figure.case
                 );
+                if figure.case.tags > 0 {
+                    text.insert_str(text.rfind("\n| | Mpps").unwrap_or_default(), NO_PEER);
+                }
             }
             let _ = writeln!(
                 text,
@@ -102,29 +154,29 @@ impl Report {
                 100.0 * figure.lost,
             );
         }
+        for left_out in &self.left_out {
+            let _ = writeln!(text, "\n**Not measured**: {left_out}");
+        }
         text
     }
 
-    /// What got worse since `before`: cases in which this NAT's distance from the ceiling has grown by more
-    /// than the spread of both runs.
-    pub fn worse_than(&self, before: &Self) -> Vec<String> {
-        let ours = |report: &Self, case: &Case| {
-            let mut figures = report.figures.iter();
-            figures.find(|figure| figure.kind == Kind::Nat && figure.case == *case).cloned()
+    /// Beside an earlier run: a case got worse when this NAT's distance from the ceiling has grown by more than the
+    /// spread.
+    pub fn beside(&self, before: &Self) -> Comparison {
+        let mut comparison = Comparison::default();
+        let ours = |report: &Self| -> Vec<(Case, Stat)> {
+            let figures = report.figures.iter().filter(|figure| figure.kind == Kind::Nat);
+            figures.map(|figure| (figure.case, figure.of_ceiling)).collect()
         };
-        let mut worse = Vec::new();
-        for old in before.figures.iter().filter(|figure| figure.kind == Kind::Nat) {
-            let Some(new) = ours(self, &old.case) else { continue };
-            let spread = (old.of_ceiling.upper - old.of_ceiling.lower)
-                .max(new.of_ceiling.upper - new.of_ceiling.lower);
-            if new.of_ceiling.median > old.of_ceiling.median + spread {
-                worse.push(format!(
-                    "{}: {:.2} × the ceiling, and it was {:.2} (spread {spread:.2})",
-                    old.case, new.of_ceiling.median, old.of_ceiling.median
-                ));
-            }
+        let (before, now) = (ours(before), ours(self));
+        for (case, new) in &now {
+            let old = before.iter().find(|(old, _)| old == case).map(|(_, old)| *old);
+            comparison.add(&format!("{case}: times the ceiling"), old, Some(*new), Worse::Higher);
         }
-        worse
+        for (case, old) in before.iter().filter(|(old, _)| !now.iter().any(|(new, _)| new == old)) {
+            comparison.add(&case.to_string(), Some(*old), None, Worse::Higher);
+        }
+        comparison
     }
 
     /// This NAT's, the ceiling's and nftables' own costs by the number of flows, outbound UDP in the shortest
@@ -133,6 +185,7 @@ impl Report {
         let plain = |case: &Case| {
             case.direction == Direction::Outbound
                 && !case.tcp
+                && case.tags == 0
                 && case.frame == crate::case::SHORTEST
         };
         let points =
@@ -145,4 +198,71 @@ impl Report {
 pub(crate) fn spread(stat: &Stat, digits: usize) -> String {
     let Stat { lower, median, upper } = stat;
     format!("{median:.digits$} ({lower:.digits$}–{upper:.digits$})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(lower: f64, median: f64, upper: f64) -> Stat {
+        Stat { lower, median, upper }
+    }
+
+    fn report(cases: &[(Case, Stat)]) -> Report {
+        let figure = |(case, of_ceiling): &(Case, Stat)| {
+            let none = stat(f64::NAN, f64::NAN, f64::NAN);
+            Figure {
+                case: *case,
+                kind: Kind::Nat,
+                nanos: none,
+                own: none,
+                program: none,
+                of_ceiling: *of_ceiling,
+                of_nat: none,
+                lost: 0.0,
+            }
+        };
+        Report { figures: cases.iter().map(figure).collect(), ..Report::default() }
+    }
+
+    #[test]
+    fn what_grew_by_more_than_the_spread_got_worse() {
+        let case = Case::flows(1_024, 1);
+        let before = report(&[(case, stat(1.9, 2.0, 2.2))]);
+        let within = report(&[(case, stat(2.1, 2.2, 2.3))]).beside(&before);
+        assert_eq!((within.compared, within.worse.len()), (1, 0));
+        let beyond = report(&[(case, stat(2.5, 2.6, 2.7))]).beside(&before);
+        let told = "outbound, UDP, 64 bytes, 1024 flows: times the ceiling: 2.60, and it was 2.00 (spread 0.30)";
+        assert_eq!(beyond.worse, [told]);
+    }
+
+    #[test]
+    fn a_restless_run_is_not_a_worse_one() {
+        let case = Case::flows(1, 1);
+        let before = report(&[(case, stat(1.9, 2.0, 2.1))]);
+        assert!(report(&[(case, stat(1.0, 3.0, 4.0))]).beside(&before).worse.is_empty());
+    }
+
+    #[test]
+    fn what_only_one_run_has_is_told() {
+        let (one, tagged) = (Case::flows(1, 1), Case { tags: 1, ..Case::flows(1, 1) });
+        let before = report(&[(one, stat(1.0, 1.0, 1.0))]);
+        let without_ceiling = stat(f64::NAN, f64::NAN, f64::NAN);
+        let now = report(&[(tagged, stat(1.0, 1.0, 1.0)), (one, without_ceiling)]);
+        let comparison = now.beside(&before);
+        assert_eq!((comparison.compared, comparison.worse.len()), (0, 0));
+        assert_eq!(comparison.left_out.len(), 2);
+        assert_eq!(report(&[]).beside(&before).left_out.len(), 1);
+    }
+
+    #[test]
+    fn a_case_of_tags_says_that_it_has_no_peer() {
+        let tagged = Case { tags: 1, ..Case::flows(1, 1) };
+        let table = report(&[(tagged, stat(1.0, 1.0, 1.0))]).table();
+        assert!(
+            table.starts_with("\noutbound, UDP, 64 bytes, 1 flows, one VLAN tag\n\n**No peer**"),
+            "{table}"
+        );
+        assert!(!report(&[(Case::flows(1, 1), stat(1.0, 1.0, 1.0))]).table().contains("No peer"));
+    }
 }

@@ -1,8 +1,9 @@
 //! The cases, and the contestants' turns.
 
-use crate::case::{Case, Direction};
+use crate::case::{Case, Direction, MOST_TAGS};
 use crate::contestant::{Contestant, Kind};
-use crate::report::{Figure, Report, Stat};
+use crate::report::{Figure, Report};
+use crate::rounds::Rounds;
 use anyhow::{Context as _, Result, ensure};
 use nat_tests::lab::Lab;
 use std::path::PathBuf;
@@ -25,6 +26,12 @@ pub struct Options {
 /// Frames of a turn, at least.
 const FRAMES: u32 = 250_000;
 
+/// Bytes of each fragment: as much as a link takes.
+const FRAGMENT: u32 = 1_514;
+
+/// The most of its packets that a contestant may lose: one that loses more does something else than it should.
+const LOST_AT_MOST: f64 = 0.5;
+
 /// The cases, in the order of the report.
 fn cases(quick: bool) -> Vec<Case> {
     let few = Case::flows(1_024, 1);
@@ -39,6 +46,11 @@ fn cases(quick: bool) -> Vec<Case> {
         Case { tcp: true, ..few },
         Case { frame: 512, ..few },
         Case { frame: 1_514, ..few },
+        Case { frame: FRAGMENT, fragments: true, ..few },
+        Case { frame: FRAGMENT, fragments: true, direction: Direction::Inbound, ..few },
+        Case { tags: 1, ..few },
+        Case { tags: 1, direction: Direction::Inbound, ..few },
+        Case { tags: 2, ..few },
     ]);
     cases
 }
@@ -58,29 +70,41 @@ pub fn data(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report>
     let mut report = Report::default();
     let takes_part =
         |kind: &Kind| options.contestants.is_empty() || options.contestants.contains(kind);
-    let labs = Kind::ALL.into_iter().filter(takes_part).map(|kind| Ok((kind, Lab::home()?)));
-    let labs = labs.collect::<Result<Vec<_>>>()?;
-    let mut contestants = Vec::new();
-    for (kind, lab) in &labs {
-        progress(&format!("setting up: {}", kind.name()));
-        contestants.push(Contestant::new(*kind, lab, &object, sessions)?);
+    for tags in 0..=MOST_TAGS {
+        let cases: Vec<_> = cases.iter().filter(|case| case.tags == tags).collect();
+        let kinds = Kind::ALL.into_iter().filter(takes_part);
+        let kinds = kinds.filter(|kind| cases.iter().any(|case| kind.can(case)));
+        let labs = kinds.map(|kind| Ok((kind, Lab::home()?))).collect::<Result<Vec<_>>>()?;
+        let mut contestants = Vec::new();
+        for (kind, lab) in &labs {
+            progress(&format!("setting up: {}", kind.name()));
+            match Contestant::tagged(*kind, lab, &object, sessions, tags) {
+                Ok(contestant) => contestants.push(contestant),
+                Err(error) if *kind == Kind::Flowtable => {
+                    report.left_out.push(format!("{}: {error:#}", kind.name()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for case in cases {
+            progress(&case.to_string());
+            report.figures.extend(measure(case, &mut contestants, options.rounds)?);
+        }
+        contestants.into_iter().try_for_each(Contestant::finish)?;
     }
-    for case in &cases {
-        progress(&case.to_string());
-        report.figures.extend(measure(case, &mut contestants, options.rounds)?);
-    }
-    contestants.into_iter().try_for_each(Contestant::finish)?;
     Ok(report)
 }
 
 /// What one turn has told.
+#[derive(Clone, Copy)]
 struct Turn {
     kind: Kind,
     /// Nanoseconds a frame, the generator's included.
     nanos: f64,
     /// Nanoseconds a run of its program, from a second sending.
     program: Option<f64>,
-    lost: u64,
+    /// Share of the packets that did not arrive.
+    lost: f64,
 }
 
 fn measure(case: &Case, contestants: &mut [Contestant<'_>], rounds: u32) -> Result<Vec<Figure>> {
@@ -89,51 +113,48 @@ fn measure(case: &Case, contestants: &mut [Contestant<'_>], rounds: u32) -> Resu
     let mut able: Vec<_> = contestants
         .iter_mut()
         .filter(|contestant| contestant.kind.can(case))
-        .filter(|contestant| contestant.kind != Kind::Nftables || case.count() < limit)
+        .filter(|contestant| {
+            let tracks = matches!(contestant.kind, Kind::Nftables | Kind::Flowtable);
+            !tracks || case.count() < limit
+        })
         .collect();
     for contestant in &mut able {
         contestant.warm_up(case)?;
     }
-    let mut turns: Vec<Vec<Turn>> = Vec::new();
-    for _ in 0..rounds {
-        let mut round = Vec::new();
-        for contestant in &able {
+    let rounds = Rounds::play(rounds, || {
+        let turns = able.iter().map(|contestant| {
             let (nanos, lost) = contestant.send(case, frames)?;
             let program = contestant.program_nanos(case, frames)?;
-            round.push(Turn { kind: contestant.kind, nanos, program, lost });
-        }
-        turns.push(round);
-    }
-    Ok(figures(case, frames, &turns))
+            let lost = lost as f64 / f64::from(frames);
+            ensure!(
+                lost <= LOST_AT_MOST,
+                "{case}: {} loses {:.0} % of the packets",
+                contestant.kind.name(),
+                100.0 * lost
+            );
+            Ok(Turn { kind: contestant.kind, nanos, program, lost })
+        });
+        turns.collect()
+    })?;
+    Ok(figures(case, &rounds))
 }
 
-/// Rounds are compared within themselves: what befalls one round befalls all of its turns.
-fn figures(case: &Case, frames: u32, rounds: &[Vec<Turn>]) -> Vec<Figure> {
-    let of = |round: &[Turn], kind| {
-        round.iter().find(|turn| turn.kind == kind).map_or(f64::NAN, |turn| turn.nanos)
-    };
+fn figures(case: &Case, rounds: &Rounds<Turn>) -> Vec<Figure> {
+    let turn = |round: &[Turn], kind| round.iter().find(|turn| turn.kind == kind).copied();
+    let of = |round: &[Turn], kind| turn(round, kind).map_or(f64::NAN, |turn| turn.nanos);
     let own = |round: &[Turn], kind| of(round, kind) - of(round, Kind::Door);
-    let stat = |of_round: &dyn Fn(&[Turn]) -> f64| {
-        Stat::of(rounds.iter().map(|round| of_round(round)).collect())
-    };
-    let kinds = rounds.first().into_iter().flatten().map(|turn| turn.kind);
+    let kinds = rounds.first().iter().map(|turn| turn.kind);
     kinds
-        .map(|kind| {
-            let lost: u64 =
-                rounds.iter().flatten().filter(|turn| turn.kind == kind).map(|t| t.lost).sum();
-            Figure {
-                case: *case,
-                kind,
-                nanos: stat(&|round| of(round, kind)),
-                own: stat(&|round| own(round, kind)),
-                program: stat(&|round| {
-                    let mut turns = round.iter().filter(|turn| turn.kind == kind);
-                    turns.find_map(|turn| turn.program).unwrap_or(f64::NAN)
-                }),
-                of_ceiling: stat(&|round| own(round, kind) / own(round, Kind::Ceiling)),
-                of_nat: stat(&|round| own(round, kind) / own(round, Kind::Nat)),
-                lost: lost as f64 / (f64::from(frames) * rounds.len() as f64),
-            }
+        .map(|kind| Figure {
+            case: *case,
+            kind,
+            nanos: rounds.stat(|round| of(round, kind)),
+            own: rounds.stat(|round| own(round, kind)),
+            program: rounds
+                .stat(|round| turn(round, kind).and_then(|turn| turn.program).unwrap_or(f64::NAN)),
+            of_ceiling: rounds.stat(|round| own(round, kind) / own(round, Kind::Ceiling)),
+            of_nat: rounds.stat(|round| own(round, kind) / own(round, Kind::Nat)),
+            lost: rounds.mean(|round| turn(round, kind).map_or(f64::NAN, |turn| turn.lost)),
         })
         .collect()
 }

@@ -3,6 +3,7 @@
 
 use crate::contestant::{Kind, masquerade, nat};
 use crate::report::{Stat, spread};
+use crate::rounds::{Rounds, at};
 use anyhow::{Context as _, Result, bail};
 use nat_tests::lab::{ANSWER_TIMEOUT, Lab, Process, WAN_HOST};
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,7 @@ pub fn tcp(rounds: u32, mut progress: impl FnMut(&str)) -> Result<TcpReport> {
             host.run("ethtool", &["-K", "eth0", "tso", "off", "gso", "off"])?;
         }
         match kind {
-            Kind::Nat => daemons.push(nat(lab, 1_024)?),
+            Kind::Nat => daemons.push(nat(lab, 1_024)?.start()?),
             Kind::Nftables => masquerade(lab)?,
             _ => lab.wan.ip(&["route", "add", "192.168.77.0/24", "via", "11.22.33.1"]).map(drop)?,
         }
@@ -85,20 +86,13 @@ pub fn tcp(rounds: u32, mut progress: impl FnMut(&str)) -> Result<TcpReport> {
     let mut report = TcpReport::default();
     for segment in SEGMENTS {
         progress(&format!("TCP segments of {segment} bytes"));
-        let rounds = (0..rounds)
-            .map(|_| labs.iter().map(|(_, lab)| turn(lab, segment)).collect())
-            .collect::<Result<Vec<Vec<f64>>>>()?;
-        report.figures.extend(KINDS.into_iter().enumerate().map(|(place, kind)| {
-            let of = |round: &[f64], place: usize| round.get(place).copied().unwrap_or(f64::NAN);
-            let stat = |figure: &dyn Fn(&[f64]) -> f64| {
-                Stat::of(rounds.iter().map(|round| figure(round)).collect())
-            };
-            Throughput {
-                segment,
-                kind,
-                megabits: stat(&|round| of(round, place)),
-                of_nftables: stat(&|round| of(round, place) / of(round, KINDS.len() - 1)),
-            }
+        let turns = || labs.iter().map(|(_, lab)| turn(lab, segment)).collect();
+        let rounds = Rounds::play(rounds, turns)?;
+        report.figures.extend(KINDS.into_iter().enumerate().map(|(place, kind)| Throughput {
+            segment,
+            kind,
+            megabits: rounds.stat(|round| at(round, place)),
+            of_nftables: rounds.stat(|round| at(round, place) / at(round, KINDS.len() - 1)),
         }));
     }
     drop(servers);

@@ -81,14 +81,14 @@ fn check_table(gateway: &mut Gateway<MemoryPath>, now: BootTime) {
     let forwards = &gateway.path().0;
     assert_eq!(forwards.len(), gateway.table().len(), "{forwards:?}");
     for mapping in gateway.table().iter() {
-        assert!(!matches!(mapping.origin, Origin::Upnp | Origin::Unknown), "{mapping:?}");
+        assert!(!matches!(mapping.origin(), Origin::Upnp | Origin::Unknown), "{mapping:?}");
         assert!((1..=86_400).contains(&mapping.lease_left(now)), "{mapping:?}");
         let forward = forwards.get(&(mapping.key.protocol as u8, mapping.key.external_port));
         let in_force = forward.is_some_and(|forward| {
             forward.internal == mapping.internal
                 && forward.any_remote == Some(mapping.deadline)
-                && forward.filters == mapping.filters
+                && forward.filters == mapping.filters()
         });
-        assert!(in_force && mapping.filters.len() <= MAX_FILTERS, "{mapping:?}, {forward:?}");
+        assert!(in_force && mapping.filters().len() <= MAX_FILTERS, "{mapping:?}, {forward:?}");
     }
 }

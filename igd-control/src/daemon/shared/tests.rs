@@ -167,7 +167,7 @@ async fn beneath(server: Arc<Mutex<Option<Server>>>) -> Arc<Shared<FakePath>> {
     let gateway = Gateway::new(clock(), &GatewayConfig::default(), path);
     let identity = Identity::new(&Config::default());
     let config = config::Upstream { server: SERVER.ip().to_string(), ..Default::default() };
-    let upstream = Upstream::new(&config, None).unwrap();
+    let upstream = Upstream::new(&config, true, None).unwrap();
     upstream.server_is(Some(*SERVER.ip()));
     let shared = Shared::new(gateway, clock, &identity, FakeWan).beneath(Some(upstream));
     let shared = Arc::new(shared);

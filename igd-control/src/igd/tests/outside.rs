@@ -15,7 +15,7 @@ fn the_external_address_is_the_one_upstream_while_that_is_in_service() {
     let mut gateway = gateway(Policy::OwnClient);
     assert_eq!(address(&mut gateway), "203.0.113.1");
     for (given, expected) in [(Some(GIVEN), "11.22.33.9"), (None, "")] {
-        gateway.set_outside(Outside { upstream: Some(given), hides_private: false });
+        gateway.set_outside(Outside { upstream: Some(given), ..Outside::default() });
         assert_eq!(address(&mut gateway), expected);
         let events = gateway.evented(NOW, V2);
         assert!(events.contains(&("ExternalIPAddress", expected.to_owned())));
@@ -29,8 +29,16 @@ fn a_private_address_is_told_unless_it_is_to_be_hidden() {
     let mut gateway = gateway(Policy::OwnClient);
     gateway.path_mut().external = Some(Ipv4Addr::new(100, 64, 0, 2));
     assert_eq!(address(&mut gateway), "100.64.0.2");
-    gateway.set_outside(Outside { upstream: None, hides_private: true });
+    gateway.set_outside(Outside { private_address: PrivateAddress::Empty, ..Outside::default() });
     assert_eq!(address(&mut gateway), "");
+    let by =
+        |seen| Outside { private_address: PrivateAddress::Upstream, seen, ..Outside::default() };
+    gateway.set_outside(by(None));
+    assert_eq!(address(&mut gateway), "", "nobody knows it");
+    gateway.set_seen(Some(Ipv4Addr::new(11, 22, 33, 8)));
+    assert_eq!(address(&mut gateway), "11.22.33.8");
+    gateway.set_outside(by(Some(Ipv4Addr::new(11, 22, 33, 7))));
+    assert_eq!(address(&mut gateway), "11.22.33.7", "the server knows better");
     gateway.path_mut().external = Some(GIVEN);
     assert_eq!(address(&mut gateway), "11.22.33.9");
 }
@@ -39,7 +47,7 @@ fn a_private_address_is_told_unless_it_is_to_be_hidden() {
 fn nobody_has_every_port_beneath_another_nat() {
     let mut gateway = gateway(Policy::Open);
     let all = with(&ADD, &[("NewExternalPort", "0"), ("NewInternalPort", "5001")]);
-    gateway.set_outside(Outside { upstream: Some(Some(GIVEN)), hides_private: false });
+    gateway.set_outside(Outside { upstream: Some(Some(GIVEN)), ..Outside::default() });
     for action in ["AddPortMapping", "AddAnyPortMapping"] {
         assert_eq!(call(&mut gateway, HOST_A, action, &all), Err(716), "{action}");
     }

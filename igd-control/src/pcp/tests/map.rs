@@ -218,7 +218,7 @@ fn upnps_mapping_of_the_same_endpoint_is_shown_and_prolonged_but_not_ended() {
     bench.add_upnp(SocketAddrV4::new(HOST_A, 5600), 6000, 100);
     assert_eq!(bench.map(&map(5600, 7000, 600)), Ok((6000, 600)));
     let mapping = bench.gateway.table().iter().next().unwrap();
-    assert_eq!((mapping.origin, mapping.lease_left(NOW)), (Origin::Upnp, 600));
+    assert_eq!((mapping.origin(), mapping.lease_left(NOW)), (Origin::Upnp, 600));
     assert_eq!(mapping.description, "a game");
     // A shorter wish does not shorten it.
     assert_eq!(bench.map(&map(5600, 7000, 200)), Ok((6000, 200)));

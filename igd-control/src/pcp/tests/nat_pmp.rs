@@ -123,7 +123,7 @@ fn what_is_the_operators_or_has_a_nonce_stays() {
     assert_eq!(bench.map_pmp(5601, 7000, 900), (OK, 6001, 600));
     assert_eq!(bench.map_pmp(5601, 7000, 90), (OK, 6001, 90));
     let lasting = bench.gateway.table().iter().nth(1).unwrap();
-    assert_eq!((lasting.lease_left(NOW), lasting.origin), (600, Origin::Pcp(NONCE)));
+    assert_eq!((lasting.lease_left(NOW), lasting.origin()), (600, Origin::Pcp(NONCE)));
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Mappings at one PCP server, asked for and kept.
+//! Mappings at one server of PCP or NAT-PMP, asked for and kept.
 
 mod hear;
+mod nat_pmp;
 mod send;
 
 use super::backoff::Backoff;
@@ -10,6 +11,7 @@ use crate::mapping::Random;
 use crate::wire::pcp::{Filter, Nonce, ResultCode};
 use nat_common::time::NANOS_PER_SEC;
 use nat_common::{BootTime, Protocol};
+use nat_pmp::NatPmp;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -159,8 +161,8 @@ struct Entry {
     lease: Option<Lease>,
     /// A short-lifetime error has been waited out.
     retried: bool,
-    /// FILTER is left out, for the server does not know it.
-    unfiltered: bool,
+    /// The server may have other filters for it, which have to go first.
+    refiltered: bool,
     /// The server may know it.
     asked: bool,
     /// The end of that one has to be said first.
@@ -183,6 +185,8 @@ pub struct Client {
     random: Random,
     service: Service,
     epoch: ServerEpoch,
+    /// While the server is spoken to by NAT-PMP.
+    nat_pmp: Option<NatPmp>,
     entries: BTreeMap<Key, Entry>,
     endings: BTreeMap<Key, Ending>,
     schedule: BTreeSet<(BootTime, Key)>,
@@ -205,6 +209,7 @@ impl Client {
             random: Random::new(config.seed),
             service: Service::Unknown,
             epoch: ServerEpoch::default(),
+            nat_pmp: None,
             entries: BTreeMap::new(),
             endings: BTreeMap::new(),
             schedule: BTreeSet::new(),
@@ -237,6 +242,11 @@ impl Client {
         self.entries.get(key).and_then(|entry| entry.lease.as_ref())
     }
 
+    /// What it has granted.
+    pub fn leases(&self) -> impl Iterator<Item = &Lease> {
+        self.entries.values().filter_map(|entry| entry.lease.as_ref())
+    }
+
     /// Whether a mapping is wanted.
     pub fn wants(&self, key: &Key) -> bool {
         self.entries.contains_key(key)
@@ -263,7 +273,9 @@ impl Client {
 
     /// The same, when the server has heard that another one has ended.
     pub fn want_after(&mut self, now: BootTime, key: Key, wanted: Wanted, after: Option<Key>) {
-        self.endings.remove(&key);
+        if after != Some(key) {
+            self.endings.remove(&key);
+        }
         let Some(entry) = self.entries.get_mut(&key) else {
             let entry = Entry {
                 wanted,
@@ -271,7 +283,7 @@ impl Client {
                 phase: Phase::Refused(BootTime::NEVER),
                 lease: None,
                 retried: false,
-                unfiltered: false,
+                refiltered: false,
                 asked: false,
                 after,
                 at: BootTime::NEVER,
@@ -284,11 +296,19 @@ impl Client {
         if entry.wanted == wanted {
             return;
         }
-        let Wanted { until, exactly, .. } = entry.wanted;
+        // An endpoint keeps the port that it has at the server until that one is given back.
+        let another = entry.wanted.external_port != wanted.external_port;
+        if another && entry.lease.is_some_and(|lease| lease.port != wanted.external_port) {
+            self.forget(now, &key);
+            return self.want_after(now, key, wanted, Some(key));
+        }
+        let Wanted { until, exactly, external_port, .. } = entry.wanted;
         // Who has the port may as well insist on it.
         let has_it = entry.lease.is_some_and(|lease| lease.port == wanted.external_port);
         let exactly = if has_it { exactly } else { wanted.exactly };
-        let same = Wanted { until, exactly, ..wanted.clone() } == entry.wanted;
+        let external_port = if has_it { external_port } else { wanted.external_port };
+        let same = Wanted { until, exactly, external_port, ..wanted.clone() } == entry.wanted;
+        entry.refiltered |= entry.asked && wanted.filters != entry.wanted.filters;
         let sooner = wanted.until < entry.wanted.until;
         entry.wanted = wanted;
         let lease = entry.lease;
@@ -327,6 +347,7 @@ impl Client {
             timers,
             silent.map(|since| since.plus_secs(SILENCE)),
             opens.filter(|opens| *opens > BootTime(0)),
+            self.nat_pmp.filter(|_| !self.entries.is_empty()).map(|nat_pmp| nat_pmp.next()),
         ];
         moments.into_iter().flatten().min()
     }

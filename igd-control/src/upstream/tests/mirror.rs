@@ -2,16 +2,21 @@
 
 use super::server::{EXTERNAL, OWN, SERVER, Server};
 use super::{START, key};
-use crate::igd::{Gateway, GatewayConfig};
+use crate::igd::{Gateway, GatewayConfig, PrivateAddress};
 use crate::mapping::fake::FakePath;
-use crate::mapping::{MappingKey, MappingRequest, Origin};
-use crate::upstream::{Interworking, Outcome, Port, Service};
+use crate::mapping::{MappingKey, MappingRequest, Origin, RemoteFilter};
+use crate::upstream::{Interworking, InterworkingConfig, Key, Outcome, Port, Service};
 use crate::wire::pcp::ResultCode;
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+
+fn config(nat: bool) -> InterworkingConfig {
+    let private_address = PrivateAddress::Truth;
+    InterworkingConfig { secret: Uuid::from_u128(9), seed: 3, nat, private_address }
+}
 
 /// A gateway, its mirror, and the server.
 struct World {
@@ -25,8 +30,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(config(true))
+    }
+
+    fn with(config: InterworkingConfig) -> Self {
         let path = FakePath { external: Some(OWN), ..FakePath::new() };
-        let mut mirror = Interworking::new(Uuid::from_u128(9), 3, false);
+        let mut mirror = Interworking::new(config);
         mirror.server_is(Some(*SERVER.ip()));
         let mut world = Self {
             now: START,
@@ -178,7 +187,7 @@ fn without_a_server_that_answers_all_is_as_without_one() {
     let mut world = World::new();
     world.deaf = true;
     world.server = Server::new(world.now);
-    world.mirror = Interworking::new(Uuid::from_u128(9), 3, false);
+    world.mirror = Interworking::new(config(true));
     world.mirror.server_is(Some(*SERVER.ip()));
     world.follow();
     world.add(6_000, 100_000);
@@ -273,4 +282,102 @@ fn two_remote_hosts_that_share_a_port_share_its_mapping() {
     world.pass(300);
     assert_eq!(world.server.port_of(world.now, &key(6_000)), Some(6_000));
     assert_eq!(world.ports(), [6_000]);
+}
+
+/// The endpoint of a mapping of [`request`], as it is at the server where there is no NAT here.
+fn theirs(port: u16) -> Key {
+    Key { protocol: Protocol::Tcp, internal: SocketAddrV4::new(CLIENT, port) }
+}
+
+#[test]
+fn without_a_nat_here_every_mapping_is_one_of_the_clients_own_endpoint() {
+    let mut world = World::with(config(false));
+    assert_eq!(world.gateway.external_address(), Some(EXTERNAL));
+    world.add(6_000, 600);
+    world.follow();
+    assert_eq!(world.outcomes(), [(tcp(6_000), Outcome::Granted)]);
+    assert_eq!(world.server.port_of(world.now, &theirs(6_000)), Some(6_000));
+    assert_eq!(world.server.port_of(world.now, &key(6_000)), None);
+    assert!(!world.mirror.is_shut(tcp(6_000)));
+    world.pass(601);
+    assert!(world.ports().is_empty());
+    assert_eq!(world.server.port_of(world.now, &theirs(6_000)), None);
+    world.server.taken.push(6_001);
+    world.add(6_001, 600);
+    world.follow();
+    let refused = Outcome::Refused(ResultCode::CannotProvideExternal);
+    assert_eq!(world.outcomes(), [(tcp(6_001), refused)]);
+    assert!(world.ports().is_empty());
+}
+
+#[test]
+fn without_a_nat_here_a_mapping_takes_the_servers_port_as_it_is() {
+    let mut world = World::with(config(false));
+    world.server.taken.push(6_000);
+    world.add(6_000, 600);
+    world.mirror.may_move(tcp(6_000));
+    world.follow();
+    let outcomes = world.outcomes();
+    let [(from, Outcome::Moved(to)), (granted, Outcome::Granted)] = outcomes.as_slice() else {
+        panic!("{outcomes:?}");
+    };
+    assert_eq!((from, granted), (&tcp(6_000), to));
+    assert_eq!(world.ports(), [to.number]);
+    assert_eq!(world.server.port_of(world.now, &theirs(6_000)), Some(to.number));
+    assert_eq!(world.mirror.state().held, 1);
+    world.pass(400);
+    assert_eq!(world.ports(), [to.number], "renewed");
+}
+
+#[test]
+fn without_a_nat_here_a_mapping_is_nothing_without_the_server() {
+    let mut world = World::with(config(false));
+    world.deaf = true;
+    world.mirror = Interworking::new(config(false));
+    world.mirror.server_is(Some(*SERVER.ip()));
+    world.add(6_000, 600);
+    world.follow();
+    world.pass(15);
+    assert!(!world.mirror.is_pending(tcp(6_000)) && world.mirror.is_shut(tcp(6_000)));
+    assert_eq!(world.gateway.external_address(), None, "our own leads nowhere");
+}
+
+#[test]
+fn without_a_nat_here_remote_hosts_are_filters_of_the_server() {
+    let mut world = World::with(config(false));
+    for host in [1, 2] {
+        let remote = Some(Ipv4Addr::new(11, 22, 44, host));
+        let key = MappingKey { protocol: Protocol::Tcp, external_port: 6_000, remote };
+        let request = MappingRequest { key, ..request(6_000, world.now.plus_secs(600)) };
+        let parts = world.gateway.parts(world.now);
+        parts.table.add(parts.path, world.now, &request).unwrap();
+    }
+    world.follow();
+    assert_eq!(world.outcomes(), [(tcp(6_000), Outcome::Granted)]);
+    assert_eq!(world.mirror.state().unproven, 1, "its word for it");
+    world.server.knows_filters = false;
+    let key = MappingKey { protocol: Protocol::Tcp, external_port: 6_001, remote: None };
+    let filters = vec![RemoteFilter::new(Ipv4Addr::new(11, 22, 0, 0), 16, 0)];
+    let filtered = MappingRequest { key, filters, ..request(6_001, world.now.plus_secs(600)) };
+    let parts = world.gateway.parts(world.now);
+    parts.table.add(parts.path, world.now, &filtered).unwrap();
+    world.follow();
+    let refused = Outcome::Refused(ResultCode::UnsuppOption);
+    assert_eq!(world.outcomes(), [(tcp(6_001), refused)], "rather than to everybody");
+}
+
+#[test]
+fn without_a_nat_here_an_endpoint_may_have_another_port_later() {
+    let mut world = World::with(config(false));
+    world.add(6_000, 600);
+    world.follow();
+    let parts = world.gateway.parts(world.now);
+    parts.table.remove(parts.path, world.now, &request(6_000, world.now).key);
+    let key = MappingKey { protocol: Protocol::Tcp, external_port: 7_000, remote: None };
+    let other = MappingRequest { key, ..request(6_000, world.now.plus_secs(600)) };
+    parts.table.add(parts.path, world.now, &other).unwrap();
+    world.outcomes();
+    world.follow();
+    assert_eq!(world.outcomes(), [(tcp(7_000), Outcome::Granted)]);
+    assert_eq!(world.server.port_of(world.now, &theirs(6_000)), Some(7_000));
 }

@@ -1,12 +1,13 @@
 //! The client on a virtual clock, with a server that does as it is told.
 
 mod mirror;
+mod nat_pmp;
 mod random;
 pub(crate) mod server;
 mod timing;
 
 use super::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
-use crate::wire::pcp::{Filter, ResultCode};
+use crate::wire::pcp::{Filter, PcpOption, Request, ResultCode};
 use nat_common::{BootTime, Protocol};
 use server::{OWN, SERVER, Server};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -294,20 +295,6 @@ fn many_mappings_are_asked_for_a_window_at_a_time() {
 }
 
 #[test]
-fn a_server_of_nat_pmp_only_is_recognised_and_left_alone() {
-    let mut world = World::new();
-    world.server.nat_pmp = true;
-    world.exactly(6_000, 100_000);
-    assert_eq!(world.client.service(), Service::NatPmp);
-    world.requests();
-    world.pass(599);
-    assert_eq!(world.requests(), 0);
-    world.server.nat_pmp = false;
-    world.pass(2);
-    assert_eq!(world.client.service(), Service::Pcp);
-}
-
-#[test]
 fn another_host_is_named_by_third_party() {
     let mut world = World::new();
     let internal = SocketAddrV4::new(Ipv4Addr::new(10, 1, 2, 3), 6_000);
@@ -319,7 +306,7 @@ fn another_host_is_named_by_third_party() {
 }
 
 #[test]
-fn filters_are_sent_and_left_out_where_the_server_knows_none() {
+fn filters_are_sent_and_a_server_that_knows_none_is_no_help() {
     for knows in [true, false] {
         let mut world = World::new();
         world.server.knows_filters = knows;
@@ -327,8 +314,46 @@ fn filters_are_sent_and_left_out_where_the_server_knows_none() {
         let filters = vec![Filter { prefix: 128, port: 0, address }];
         let wanted = Wanted { filters, ..Wanted::exactly(6_000, START.plus_secs(600)) };
         let key = world.want(6_000, wanted);
-        assert_eq!(world.client.lease(&key).map(|lease| lease.filter_echoed), Some(knows));
+        let echoed = world.client.lease(&key).map(|lease| lease.filter_echoed);
+        assert_eq!(echoed, knows.then_some(true), "nobody is let in who should not be");
     }
+}
+
+#[test]
+fn other_filters_take_the_place_of_those_before() {
+    let mut world = World::new();
+    let filter =
+        |host| Filter { prefix: 128, port: 0, address: Ipv4Addr::new(11, 22, 44, host).into() };
+    let wanted = |hosts: &[u8]| Wanted {
+        filters: hosts.iter().copied().map(filter).collect(),
+        ..Wanted::exactly(6_000, START.plus_secs(600))
+    };
+    world.want(6_000, wanted(&[2]));
+    world.sent.clear();
+    let sent = |world: &mut World| {
+        let (_, datagram) = world.sent.pop().unwrap();
+        let options = Request::decode(&datagram).unwrap().options;
+        let prefix = |option: &PcpOption| match option {
+            PcpOption::Filter(filter) => Some(filter.prefix),
+            _ => None,
+        };
+        options.iter().filter_map(prefix).collect::<Vec<_>>()
+    };
+    world.want(6_000, wanted(&[3, 4]));
+    assert_eq!(sent(&mut world), [0, 128, 128]);
+    world.want(6_000, wanted(&[]));
+    assert_eq!(sent(&mut world), [0], "everybody");
+}
+
+#[test]
+fn an_endpoint_that_wants_another_port_gives_the_old_one_back_first() {
+    let mut world = World::new();
+    let key = world.exactly(6_000, 600);
+    let other = Wanted::exactly(6_001, world.now.plus_secs(600));
+    world.client.want(world.now, key, other);
+    world.exchange();
+    assert_eq!(world.server.port_of(world.now, &key), Some(6_001));
+    assert_eq!(world.client.lease(&key).map(|lease| lease.port), Some(6_001));
 }
 
 #[test]

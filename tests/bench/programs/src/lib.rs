@@ -1,7 +1,7 @@
 //! What the benchmark and its XDP programs share.
 #![no_std]
 
-/// What [`generate`](PROGRAM_GENERATE) sends. Addresses and ports are in network byte order where nothing
+/// What [`generate`](PROGRAMS_GENERATE) sends. Addresses and ports are in network byte order where nothing
 /// else is said, sums are of 16-bit words in network byte order, not folded.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
@@ -33,10 +33,14 @@ pub struct Plan {
     pub first_endpoint: u32,
     /// How many endpoints in a row use the same port: 1, or [`CLIENTS`].
     pub endpoints_a_port: u32,
+    /// Bytes of IP payload in the first of two fragments, by eights, host byte order; 0: packets are whole.
+    pub first_fragment: u32,
     /// The first 24 bytes of a frame: Ethernet header, and IP header up to its checksum.
     pub head: [u16; 12],
     /// All of a frame between the ports and its end that is not 0: the words from offset 38 on.
     pub transport: [u16; 8],
+    /// The VLAN tags between the MAC addresses and the EtherType, as many as the program puts there.
+    pub tags: [u16; 4],
 }
 
 /// From the internal endpoints to the remote hosts.
@@ -51,7 +55,7 @@ pub const CLIENTS: u32 = 128;
 /// Port of the first internal endpoint. The next one has the next port, so that each can keep its own.
 pub const FIRST_PORT: u32 = 1_024;
 
-/// Where [`ceiling`](PROGRAM_CEILING) sends frames.
+/// Where [`ceiling`](PROGRAMS_CEILING) sends frames.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
 #[repr(C)]
@@ -60,15 +64,17 @@ pub struct Hop {
     pub device: u32,
     /// Destination and source MAC address.
     pub macs: [u16; 6],
+    /// VLAN tags, as many as the program finds in a frame.
+    pub tags: [u16; 4],
 }
 
-/// Writes a frame anew, and sends it: for live frames of `BPF_PROG_RUN`.
-pub const PROGRAM_GENERATE: &str = "generate";
+/// Write a frame anew, and send it: for live frames of `BPF_PROG_RUN`. By the number of VLAN tags.
+pub const PROGRAMS_GENERATE: [&str; 3] = ["generate", "generate_tag", "generate_two_tags"];
 /// Counts and drops.
 pub const PROGRAM_SINK: &str = "sink";
-/// The least that a router can do: MAC addresses, TTL, redirect.
-pub const PROGRAM_CEILING: &str = "ceiling";
-/// The same with the kernel's routing table asked for each packet.
+/// The least that a router can do: MAC addresses and tags, TTL, redirect. By the number of VLAN tags.
+pub const PROGRAMS_CEILING: [&str; 3] = ["ceiling", "ceiling_tag", "ceiling_two_tags"];
+/// The first of them with the kernel's routing table asked for each packet.
 pub const PROGRAM_CEILING_FIB: &str = "ceiling_fib";
 
 /// Array of one [`Plan`].
@@ -79,3 +85,6 @@ pub const HOP: &str = "HOP";
 pub const SUNK: &str = "SUNK";
 /// Per-CPU array of one word: whose turn it is, endpoint and remote host in 32 bits each.
 pub const TURN: &str = "TURN";
+/// Per-CPU array of one number: how many datagrams were sent in fragments, times two, and 1 more when the second
+/// one of the last is still to come.
+pub const PIECES: &str = "PIECES";

@@ -21,41 +21,111 @@ static HOP: Array<Hop> = Array::with_max_entries(1, 0);
 static SUNK: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 #[map(name = "TURN")]
 static TURN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+#[map(name = "PIECES")]
+static PIECES: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
-/// Ethernet and IPv4 headers, and all of a TCP header.
-const HEADERS: usize = 54;
-/// Offsets in words.
-const IP_CHECKSUM: usize = 12;
-const ADDRESSES: usize = 13;
-const PORTS: usize = 17;
-const TRANSPORT: usize = 19;
-const UDP_CHECKSUM: usize = 20;
-const TCP_CHECKSUM: usize = 25;
-const TTL: usize = 11;
+/// Words of the MAC addresses, with which a frame begins, and of a VLAN tag behind them.
+const MACS: usize = 6;
+const TAG: usize = 2;
+/// Words of the headers behind: EtherType, IPv4 without options, and all of a TCP header.
+const HEADERS: usize = 21;
+/// Places in the headers, in words.
+const IP_ID: usize = 3;
+const IP_FRAGMENT: usize = 4;
+const TTL: usize = 5;
+const IP_CHECKSUM: usize = 6;
+const ADDRESSES: usize = 7;
+const PORTS: usize = 11;
+const TRANSPORT: usize = 13;
+const UDP_CHECKSUM: usize = 14;
+const TCP_CHECKSUM: usize = 19;
+/// Where a TCP checksum is in an untagged frame, bytes.
+const TCP_CHECKSUM_AT: u32 = 2 * (MACS + TCP_CHECKSUM) as u32;
 
-/// The first words of a frame.
+/// "More fragments" beside a fragment's offset.
+const MORE: u16 = 0x2000;
+
+/// Words of a frame, from an offset in words on.
 #[inline(always)]
-fn words<const N: usize>(ctx: &XdpContext) -> Option<&'static mut [u16; N]> {
-    let start = ctx.data();
+fn words<const N: usize>(ctx: &XdpContext, at: usize) -> Option<&'static mut [u16; N]> {
+    let start = ctx.data() + 2 * at;
     if start + 2 * N > ctx.data_end() {
         return None;
     }
-    // SAFETY: the frame has so many bytes, this run of the program is alone with it, and asks once.
+    // SAFETY: the frame has so many bytes, this run of the program is alone with it, and asks for none twice.
     Some(unsafe { &mut *(start as *mut [u16; N]) })
+}
+
+/// What is before the headers, and the headers, of a frame with so many tags.
+#[inline(always)]
+fn parts<const TAGS: usize>(
+    ctx: &XdpContext,
+    tags: &[u16; 4],
+) -> Option<(&'static mut [u16; MACS], &'static mut [u16; HEADERS])> {
+    if TAGS > 0 {
+        *words::<TAG>(ctx, MACS)? = [tags[0], tags[1]];
+    }
+    if TAGS > 1 {
+        *words::<TAG>(ctx, MACS + TAG)? = [tags[2], tags[3]];
+    }
+    Some((words(ctx, 0)?, words(ctx, MACS + TAGS * TAG)?))
 }
 
 #[xdp]
 pub fn generate(ctx: XdpContext) -> u32 {
-    write(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+    write::<0>(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
 }
 
-/// Whose turn it is: endpoint and remote host.
+#[xdp]
+pub fn generate_tag(ctx: XdpContext) -> u32 {
+    write::<1>(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[xdp]
+pub fn generate_two_tags(ctx: XdpContext) -> u32 {
+    write::<2>(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+/// Which part of a packet a frame holds: a plain word of each, since the compiler keeps what an enum does not hold
+/// unset, and the verifier does not bear that.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// The packet's identification.
+    id: u16,
+    /// Offset and "more fragments", as in the header.
+    fragment: u16,
+    /// Whether another one follows.
+    first: bool,
+}
+
+/// What comes next: first and second fragment of a datagram, then those of the next flow. All datagrams of a flow
+/// have other identifications, until those are used up.
 #[inline(always)]
-fn turn(plan: &Plan) -> Option<(u32, u32)> {
+fn piece(plan: &Plan) -> Option<Piece> {
+    if plan.first_fragment == 0 {
+        return Some(Piece { id: 0, fragment: 0, first: false });
+    }
+    let pieces = PIECES.get_ptr_mut(0)?;
+    // SAFETY: the value is this CPU's own.
+    let number = unsafe {
+        *pieces += 1;
+        *pieces - 1
+    };
+    let id = (number / 2).checked_div(u64::from(plan.endpoints))? as u16;
+    let first = number & 1 == 0;
+    Some(Piece { id, fragment: if first { MORE } else { plan.first_fragment as u16 }, first })
+}
+
+/// Whose turn it is: endpoint and remote host. `last`: the next one's comes then.
+#[inline(always)]
+fn turn(plan: &Plan, last: bool) -> Option<(u32, u32)> {
     let turn = TURN.get_ptr_mut(0)?;
     // SAFETY: the value is this CPU's own.
     unsafe {
         let (endpoint, remote) = ((*turn >> 32) as u32, *turn as u32);
+        if !last {
+            return Some((endpoint, remote));
+        }
         let mut next = (endpoint + 1, remote);
         if next.0 >= plan.endpoints {
             next = (0, remote + 1);
@@ -69,9 +139,10 @@ fn turn(plan: &Plan) -> Option<(u32, u32)> {
 }
 
 #[inline(always)]
-fn write(ctx: &XdpContext) -> Option<u32> {
+fn write<const TAGS: usize>(ctx: &XdpContext) -> Option<u32> {
     let plan = PLAN.get(0)?;
-    let (endpoint, remote) = turn(plan)?;
+    let piece = piece(plan)?;
+    let (endpoint, remote) = turn(plan, !piece.first)?;
     let numbered = |number: u32| {
         let number = plan.first_endpoint + number;
         let port = if plan.endpoints_a_port == 1 { number } else { number / CLIENTS };
@@ -87,22 +158,32 @@ fn write(ctx: &XdpContext) -> Option<u32> {
         }
         _ => (internal, far),
     };
-    let frame = words::<{ HEADERS / 2 }>(ctx)?;
-    frame[..plan.head.len()].copy_from_slice(&plan.head);
+    let (macs, frame) = parts::<TAGS>(ctx, &plan.tags)?;
+    macs.copy_from_slice(&plan.head[..MACS]);
+    frame[..plan.head.len() - MACS].copy_from_slice(&plan.head[MACS..]);
+    let Piece { id, fragment, first } = piece;
+    if plan.first_fragment != 0 {
+        frame[IP_ID] = id.to_be();
+        frame[IP_FRAGMENT] = fragment.to_be();
+    }
     let halves = [(from.0 >> 16) as u16, from.0 as u16, (to.0 >> 16) as u16, to.0 as u16];
     let mut sum = 0;
     for (index, half) in halves.into_iter().enumerate() {
         sum += u32::from(half);
         frame[ADDRESSES + index] = half.to_be();
     }
-    frame[IP_CHECKSUM] = checksum(plan.ip_sum + sum);
-    frame[PORTS] = (from.1 as u16).to_be();
-    frame[PORTS + 1] = (to.1 as u16).to_be();
-    frame[TRANSPORT..TRANSPORT + plan.transport.len()].copy_from_slice(&plan.transport);
-    let checksum = checksum(plan.transport_sum + sum + from.1 + to.1);
-    let at =
-        if plan.checksum_at as usize == 2 * TCP_CHECKSUM { TCP_CHECKSUM } else { UDP_CHECKSUM };
-    frame[at] = checksum;
+    frame[IP_CHECKSUM] = checksum(plan.ip_sum + sum + u32::from(id) + u32::from(fragment));
+    if fragment != 0 && !first {
+        // Its payload is all 0.
+        frame[PORTS..].copy_from_slice(&[0; HEADERS - PORTS]);
+    } else {
+        frame[PORTS] = (from.1 as u16).to_be();
+        frame[PORTS + 1] = (to.1 as u16).to_be();
+        frame[TRANSPORT..].copy_from_slice(&plan.transport);
+        let checksum = checksum(plan.transport_sum + sum + from.1 + to.1);
+        let is_tcp = plan.checksum_at == TCP_CHECKSUM_AT;
+        frame[if is_tcp { TCP_CHECKSUM } else { UDP_CHECKSUM }] = checksum;
+    }
     // SAFETY: a helper that takes no pointers.
     Some(unsafe { bpf_redirect(plan.device, 0) as u32 })
 }
@@ -126,15 +207,29 @@ pub fn sink(_ctx: XdpContext) -> u32 {
 
 #[xdp]
 pub fn ceiling(ctx: XdpContext) -> u32 {
-    let (Some(hop), Some(frame)) = (HOP.get(0), words::<{ HEADERS / 2 }>(&ctx)) else {
-        return xdp_action::XDP_ABORTED;
-    };
-    send(frame, hop)
+    send_on::<0>(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[xdp]
+pub fn ceiling_tag(ctx: XdpContext) -> u32 {
+    send_on::<1>(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[xdp]
+pub fn ceiling_two_tags(ctx: XdpContext) -> u32 {
+    send_on::<2>(&ctx).unwrap_or(xdp_action::XDP_ABORTED)
+}
+
+#[inline(always)]
+fn send_on<const TAGS: usize>(ctx: &XdpContext) -> Option<u32> {
+    let hop = HOP.get(0)?;
+    let (macs, frame) = parts::<TAGS>(ctx, &hop.tags)?;
+    Some(send(macs, frame, hop))
 }
 
 #[xdp]
 pub fn ceiling_fib(ctx: XdpContext) -> u32 {
-    let Some(frame) = words::<{ HEADERS / 2 }>(&ctx) else { return xdp_action::XDP_ABORTED };
+    let Some((macs, frame)) = parts::<0>(&ctx, &[0; 4]) else { return xdp_action::XDP_ABORTED };
     // SAFETY: all-zero is a valid value of this C struct.
     let mut params: FibParams = unsafe { zeroed() };
     params.family = 2;
@@ -152,14 +247,15 @@ pub fn ceiling_fib(ctx: XdpContext) -> u32 {
     }
     let word = |mac: &[u8; 6], at: usize| u16::from_ne_bytes([mac[at], mac[at + 1]]);
     let (to, from) = (&params.dmac, &params.smac);
-    let macs = [word(to, 0), word(to, 2), word(to, 4), word(from, 0), word(from, 2), word(from, 4)];
-    send(frame, &Hop { device: params.ifindex, macs })
+    let addresses =
+        [word(to, 0), word(to, 2), word(to, 4), word(from, 0), word(from, 2), word(from, 4)];
+    send(macs, frame, &Hop { device: params.ifindex, macs: addresses, tags: [0; 4] })
 }
 
 /// What a router does at least.
 #[inline(always)]
-fn send(frame: &mut [u16; HEADERS / 2], hop: &Hop) -> u32 {
-    frame[..6].copy_from_slice(&hop.macs);
+fn send(macs: &mut [u16; MACS], frame: &mut [u16; HEADERS], hop: &Hop) -> u32 {
+    macs.copy_from_slice(&hop.macs);
     // RFC 1624, for a TTL that is one less.
     frame[TTL] = frame[TTL].wrapping_sub(1_u16.to_le());
     let sum = u32::from(u16::from_be(frame[IP_CHECKSUM])) + 0x100;

@@ -1,7 +1,7 @@
 //! What was measured, with the goals: as a table and as JSON.
 
 use super::gateway::Kind;
-use crate::report::{Stat, spread};
+use crate::report::{Comparison, Stat, Worse, spread};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
@@ -44,6 +44,14 @@ impl Measure {
             Self::ResidentMost => "resident at most meanwhile, MiB, up to",
             Self::FirstPacket => "request to first packet, µs, with",
             Self::PacketToAnswer => "first packet to answer, µs, with",
+        }
+    }
+
+    /// In which direction miniupnpd's part of ours is a loss.
+    const fn worse(self) -> Worse {
+        match self {
+            Self::AddFresh | Self::AddKept => Worse::Higher,
+            _ => Worse::Lower,
         }
     }
 
@@ -156,6 +164,42 @@ impl ControlReport {
         let _ =
             writeln!(text, "\nLoad average of the machine: {before:.1} before, {after:.1} after.");
         text
+    }
+
+    /// Beside an earlier run: what got worse beside miniupnpd by more than the spread, and goals that were met and
+    /// are no more.
+    pub fn beside(&self, before: &Self) -> Comparison {
+        let mut comparison = Comparison::default();
+        let ratio = |report: &Self, figure: &ControlFigure| {
+            let ControlFigure { measure, kind, entries, .. } = *figure;
+            report.find(measure, kind, entries).and_then(|figure| figure.of_ours)
+        };
+        let known = |figure: &ControlFigure| {
+            before.find(figure.measure, figure.kind, figure.entries).is_some()
+        };
+        let now = self.figures.iter().filter(|figure| !known(figure));
+        for figure in before.figures.iter().chain(now).filter(|f| f.kind == Kind::Miniupnpd) {
+            let what = format!(
+                "{} {}: miniupnpd's as a multiple of ours",
+                figure.measure.name(),
+                figure.entries
+            );
+            let (old, new) = (ratio(before, figure), ratio(self, figure));
+            comparison.add(&what, old, new, figure.measure.worse());
+        }
+        for old in before.goals.iter().filter(|goal| goal.met) {
+            match self.goals.iter().find(|goal| goal.what == old.what) {
+                Some(new) => {
+                    comparison.compared += 1;
+                    if !new.met {
+                        let Goal { what, is, .. } = new;
+                        comparison.worse.push(format!("goal missed: {what}: {is}"));
+                    }
+                }
+                None => comparison.left_out.push(format!("{}: not measured now", old.what)),
+            }
+        }
+        comparison
     }
 
     fn find(&self, measure: Measure, kind: Kind, entries: u32) -> Option<&ControlFigure> {
@@ -305,6 +349,28 @@ mod tests {
         ];
         assert!(!report(&early).goals[0].met);
         assert!(report(&early[..1]).goals[0].met);
+    }
+
+    #[test]
+    fn ours_got_worse_when_miniupnpds_part_of_it_shrank() {
+        let run = |ours: f64| {
+            report(&[
+                sample(Measure::ByKey, Kind::Ours, 10, 0, ours),
+                sample(Measure::ByKey, Kind::Miniupnpd, 10, 0, 400.0),
+                sample(Measure::AddFresh, Kind::Ours, 1_000, 0, 10_000.0 / ours),
+                sample(Measure::AddFresh, Kind::Miniupnpd, 1_000, 0, 50.0),
+            ])
+        };
+        let comparison = run(200.0).beside(&run(100.0));
+        assert_eq!(comparison.worse.len(), 2, "{comparison:?}");
+        assert!(run(100.0).beside(&run(200.0)).worse.is_empty());
+    }
+
+    #[test]
+    fn a_goal_that_was_met_and_is_missed_is_worse() {
+        let run = |value| report(&[sample(Measure::Resident, Kind::Ours, 60_000, 0, value)]);
+        assert_eq!(run(41.0).beside(&run(39.0)).worse.len(), 1);
+        assert!(run(41.0).beside(&run(42.0)).worse.is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::case::{Case, FORWARDED};
 use crate::contestant::{Contestant, Kind};
 use crate::report::Stat;
+use crate::rounds::Rounds;
 use anyhow::{Result, ensure};
 use nat_tests::lab::Lab;
 use serde::{Deserialize, Serialize};
@@ -95,18 +96,24 @@ pub(super) fn measure(
     let mut found = Vec::new();
     for flows in Flows::ALL {
         progress(flows.name());
-        let turns = (0..rounds)
-            .map(|_| round(flows, object))
-            .collect::<Result<Vec<[(f64, f64); KINDS.len()]>>>()?;
-        found.extend(openings(flows, &turns));
+        found.extend(openings(flows, &Rounds::play(rounds, || round(flows, object))?));
     }
     Ok(found)
 }
 
-/// One turn each: nanoseconds and the share that was lost.
-fn round(flows: Flows, object: &[u8]) -> Result<[(f64, f64); KINDS.len()]> {
-    let mut turns = [(0.0, 0.0); KINDS.len()];
-    for (turn, kind) in turns.iter_mut().zip(KINDS) {
+/// What a turn tells.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// Nanoseconds a flow.
+    nanos: f64,
+    /// The share that was lost.
+    lost: f64,
+}
+
+/// One turn each.
+fn round(flows: Flows, object: &[u8]) -> Result<Vec<Turn>> {
+    let mut turns = Vec::new();
+    for kind in KINDS {
         let lab = Lab::home()?;
         let mut contestant = Contestant::new(kind, &lab, object, SESSIONS)?;
         let [before, measured] = flows.cases();
@@ -119,32 +126,24 @@ fn round(flows: Flows, object: &[u8]) -> Result<[(f64, f64); KINDS.len()]> {
         ensure!(lost == 0, "{}: {lost} of {} flows were lost", kind.name(), before.count());
         contestant.prepare(&measured)?;
         let (nanos, lost) = contestant.send(&measured, measured.count())?;
-        *turn = (nanos, lost as f64 / f64::from(measured.count()));
+        turns.push(Turn { nanos, lost: lost as f64 / f64::from(measured.count()) });
         contestant.finish()?;
     }
     Ok(turns)
 }
 
-fn openings(flows: Flows, rounds: &[[(f64, f64); KINDS.len()]]) -> Vec<Opening> {
-    let own = |round: &[(f64, f64); KINDS.len()], place: usize| {
-        let of = |place: usize| round.get(place).map_or(f64::NAN, |turn| turn.0);
-        of(place) - of(0)
-    };
+fn openings(flows: Flows, rounds: &Rounds<Turn>) -> Vec<Opening> {
+    let of = |round: &[Turn], place: usize| round.get(place).map_or(f64::NAN, |turn| turn.nanos);
+    let own = |round: &[Turn], place: usize| of(round, place) - of(round, 0);
+    let lost = |round: &[Turn], place: usize| round.get(place).map_or(f64::NAN, |turn| turn.lost);
     let places = KINDS.into_iter().enumerate().skip(1);
     places
         .map(|(place, kind)| Opening {
             flows,
             kind,
-            own: Stat::of(rounds.iter().map(|round| own(round, place)).collect()),
-            of_nat: Stat::of(
-                rounds.iter().map(|round| own(round, place) / own(round, 1)).collect(),
-            ),
-            lost: rounds
-                .iter()
-                .filter_map(|round| round.get(place))
-                .map(|turn| turn.1)
-                .sum::<f64>()
-                / rounds.len() as f64,
+            own: rounds.stat(|round| own(round, place)),
+            of_nat: rounds.stat(|round| own(round, place) / own(round, 1)),
+            lost: rounds.mean(|round| lost(round, place)),
         })
         .collect()
 }

@@ -1,0 +1,276 @@
+//! The gateway's table, mirrored at the server upstream (RFC 6970; the draft's sections 5.4 to 5.9).
+//!
+//! A mapping keeps one number: the external port of our NAT is that of the NAT upstream. Towards the
+//! server our own address stands for the internal client, and the port of our NAT for its port (section
+//! 5.6); without a NAT here it is told the client's own (section 5.5). Where the server chooses another
+//! number for a mapping whose port was ours to choose, the mapping moves there.
+
+mod endpoints;
+mod mirror;
+mod state;
+
+pub use state::State;
+
+use super::{Client, ClientConfig, Key, Service, Wanted};
+use crate::igd::{Gateway, Outside, PrivateAddress};
+use crate::mapping::{MappingKey, PacketPath};
+use crate::wire::pcp::{ResultCode, SERVER_PORT};
+use endpoints::Endpoints;
+use nat_common::{BootTime, Protocol};
+use std::collections::{HashMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use uuid::Uuid;
+
+/// The port of that one: Discard, where nobody listens (RFC 6887 11.6).
+const DISCARD: u16 = 9;
+/// Seconds for which a port is asked for to see whether it is free (section 4.2).
+const PROBE: u64 = 60;
+/// Ports that are asked about at the same time.
+const PROBES: usize = 32;
+
+/// An external port, which our NAT and the one upstream call by the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Port {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Its number.
+    pub number: u16,
+}
+
+impl From<&MappingKey> for Port {
+    fn from(key: &MappingKey) -> Self {
+        Self { protocol: key.protocol, number: key.external_port }
+    }
+}
+
+/// What has become of a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The server has granted it.
+    Granted,
+    /// The mapping has moved to this one, about which the server is still to be heard.
+    Moved(Port),
+    /// The server has refused it, and its mappings are gone.
+    Refused(ResultCode),
+    /// It has answered no renewal, and its mappings are gone.
+    Lost,
+    /// Nobody has it: what [`Interworking::probe`] wanted to know.
+    Free,
+}
+
+/// What the mirror is told at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterworkingConfig {
+    /// What the nonces are made of.
+    pub secret: Uuid,
+    /// Where random pauses begin.
+    pub seed: u64,
+    /// Whether packets are translated here, too.
+    pub nat: bool,
+    /// What control points are told of an external address that the Internet does not route.
+    pub private_address: PrivateAddress,
+}
+
+/// The mirror.
+#[derive(Clone, Debug)]
+pub struct Interworking {
+    config: InterworkingConfig,
+    client: Option<Client>,
+    endpoints: Endpoints,
+    server: Option<SocketAddrV4>,
+    /// Somebody has looked where the server is.
+    looked: bool,
+    address: Option<Ipv4Addr>,
+    /// The table's count of changes when it was mirrored last.
+    mirrored: Option<u32>,
+    /// Ports that may be others, since nobody has been told of them yet.
+    movable: HashSet<Port>,
+    /// Ports that take the place of others upstream.
+    moved: HashMap<Port, Port>,
+    probes: HashSet<Port>,
+    losses: u64,
+}
+
+impl Interworking {
+    /// One that knows no server yet.
+    pub fn new(config: InterworkingConfig) -> Self {
+        Self {
+            config,
+            client: None,
+            endpoints: Endpoints::new(config.nat),
+            server: None,
+            looked: false,
+            address: None,
+            mirrored: None,
+            movable: HashSet::new(),
+            moved: HashMap::new(),
+            probes: HashSet::new(),
+            losses: 0,
+        }
+    }
+
+    /// The server is there from now on, or nowhere.
+    pub fn server_is(&mut self, server: Option<Ipv4Addr>) {
+        self.looked = true;
+        self.server = server.map(|address| SocketAddrV4::new(address, SERVER_PORT));
+    }
+
+    /// The client of the server, with the address that it has to send from.
+    pub fn client_mut(&mut self) -> Option<&mut Client> {
+        self.client.as_mut()
+    }
+
+    /// Whether the server is in service: else the gateway is as if there were none (section 5.1).
+    pub fn is_in_service(&self) -> bool {
+        let Some(client) = &self.client else { return false };
+        match client.service() {
+            Service::Pcp | Service::NatPmp => true,
+            Service::Silent => client.lease(&heartbeat(client.config().own)).is_some(),
+            Service::Unknown | Service::OtherVersion(_) => false,
+        }
+    }
+
+    /// Whether the answer about a port is worth waiting for: it is still to come, from a server that
+    /// answers.
+    pub fn is_pending(&self, port: Port) -> bool {
+        self.client.as_ref().is_some_and(|client| {
+            matches!(client.service(), Service::Unknown | Service::Pcp | Service::NatPmp)
+                && client.is_pending(&self.endpoints.key(client, port))
+        })
+    }
+
+    /// Whether a mapping of the table lets nobody in: there is no NAT here, and the one upstream has not
+    /// granted it.
+    pub fn is_shut(&self, port: Port) -> bool {
+        let granted = |client: &Client| client.lease(&self.endpoints.key(client, port)).is_some();
+        !self.config.nat && !self.client.as_ref().is_some_and(granted)
+    }
+
+    /// Seconds for which the server has granted a port.
+    pub fn granted_for(&self, now: BootTime, port: Port) -> Option<u32> {
+        let client = self.client.as_ref()?;
+        let lease = client.lease(&self.endpoints.key(client, port))?;
+        u32::try_from(lease.until.secs_from(now)).ok()
+    }
+
+    /// A mapping was made whose port is ours to choose.
+    pub fn may_move(&mut self, port: Port) {
+        let granted = |client: &Client| client.lease(&self.endpoints.key(client, port)).is_some();
+        if !self.client.as_ref().is_some_and(granted) {
+            self.movable.insert(port);
+        }
+    }
+
+    /// Asks whether a port is free upstream; tells whether an answer will come.
+    pub fn probe(&mut self, now: BootTime, port: Port) -> bool {
+        if !self.is_in_service() || port.number == 0 || self.probes.len() >= PROBES {
+            return false;
+        }
+        let Some(client) = &mut self.client else { return false };
+        let key = key(client.config().own, port);
+        if client.wants(&key) {
+            return self.probes.contains(&port);
+        }
+        client.want(now, key, Wanted::exactly(port.number, now.plus_secs(PROBE)));
+        self.probes.insert(port);
+        true
+    }
+
+    /// What an operator is told.
+    pub fn state(&self) -> State {
+        let figures = |client: &Client| {
+            let (held, wanted) = client.figures();
+            let heartbeat = heartbeat(client.config().own);
+            let alive = usize::from(client.lease(&heartbeat).is_some());
+            let beats = usize::from(client.wants(&heartbeat));
+            let unproven = client.leases().filter(|lease| lease.filter_echoed).count();
+            (held.saturating_sub(alive), wanted.saturating_sub(beats), unproven)
+        };
+        let (held, wanted, unproven) = self.client.as_ref().map_or((0, 0, 0), figures);
+        State {
+            server: self.server,
+            service: self.client.as_ref().map(Client::service),
+            in_service: self.is_in_service(),
+            address: self.address.filter(|_| self.is_in_service()),
+            held,
+            wanted,
+            unproven,
+            losses: self.losses,
+        }
+    }
+
+    /// Brings table and server together: to be called when either may have changed, and when the client
+    /// says that it is time.
+    pub fn follow<P: PacketPath>(
+        &mut self,
+        now: BootTime,
+        gateway: &mut Gateway<P>,
+    ) -> Vec<(Port, Outcome)> {
+        self.attach(gateway.path().external_address());
+        let mut outcomes = Vec::new();
+        loop {
+            self.mirror(now, gateway);
+            let Some(client) = &mut self.client else { break };
+            client.tick(now);
+            let events = client.take_events();
+            if events.is_empty() {
+                break;
+            }
+            for event in events {
+                self.apply(now, gateway, event, &mut outcomes);
+            }
+        }
+        gateway.set_outside(Outside {
+            upstream: self.outside(),
+            seen: self.address,
+            private_address: self.config.private_address,
+        });
+        outcomes
+    }
+
+    /// The external address, as far as the server has a say in it. As long as it may still answer for the
+    /// first time there is none: our own, told meanwhile, would soon be another one.
+    fn outside(&self) -> Option<Option<Ipv4Addr>> {
+        let unknown = match &self.client {
+            Some(client) => client.service() == Service::Unknown,
+            None => !self.looked,
+        };
+        match self.is_in_service() {
+            true => Some(self.address),
+            // Without a NAT here there is no other external address than the server's.
+            false => (unknown || !self.config.nat).then_some(None),
+        }
+    }
+
+    /// Begins anew where we, or the server, have another address: nothing that was is reached from here
+    /// any more.
+    fn attach(&mut self, own: Option<Ipv4Addr>) {
+        let ends = own.zip(self.server);
+        let current =
+            self.client.as_ref().map(|client| (client.config().own, client.config().server));
+        if ends == current {
+            return;
+        }
+        self.config.seed = self.config.seed.wrapping_add(1);
+        let InterworkingConfig { secret, seed, .. } = self.config;
+        self.client =
+            ends.map(|(own, server)| Client::new(ClientConfig { own, server, secret, seed }));
+        self.address = None;
+        self.mirrored = None;
+        self.endpoints = Endpoints::new(self.config.nat);
+        self.moved.clear();
+        self.probes.clear();
+    }
+}
+
+const fn key(own: Ipv4Addr, port: Port) -> Key {
+    Key { protocol: port.protocol, internal: SocketAddrV4::new(own, port.number) }
+}
+
+const fn port(key: &Key) -> Port {
+    Port { protocol: key.protocol, number: key.internal.port() }
+}
+
+const fn heartbeat(own: Ipv4Addr) -> Key {
+    key(own, Port { protocol: Protocol::Udp, number: DISCARD })
+}

@@ -1,12 +1,13 @@
 //! Measuring when a port forward ends.
 
-use crate::lab::Namespace;
+use crate::lab::{ANSWER_TIMEOUT, Namespace};
 use anyhow::Result;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// How long a probe waits for its answer.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
+/// How long somebody listens who should hear nothing. An answer that should come is awaited longer
+/// ([`ANSWER_TIMEOUT`]): a machine may be slow.
+pub const SILENT_FOR: Duration = Duration::from_millis(400);
 
 /// Time between two probes.
 const PROBE_INTERVAL: Duration = Duration::from_millis(20);
@@ -41,7 +42,7 @@ pub fn watch_udp_close(
     let mut first_closed = None;
     for source_port in FIRST_SOURCE_PORT.. {
         let sent = Instant::now();
-        if answers(&from.udp(&format!("0.0.0.0:{source_port}"))?, port)? {
+        if answers(&from.udp(&format!("0.0.0.0:{source_port}"))?, port, SILENT_FOR)? {
             last_open = Some(sent);
             first_closed = None;
         } else {
@@ -61,16 +62,28 @@ pub fn watch_udp_close(
     anyhow::bail!("{port} is still open after {patience:?}")
 }
 
-/// Whether something answers at a UDP port, asked from a new socket.
+/// Whether something answers at a UDP port, asked once from a new socket.
 ///
 /// # Errors
 /// When the socket cannot be made.
 pub fn udp_answers(from: &Namespace, port: SocketAddrV4) -> Result<bool> {
-    answers(&from.udp("0.0.0.0:0")?, port)
+    answers(&from.udp("0.0.0.0:0")?, port, ANSWER_TIMEOUT)
 }
 
-fn answers(socket: &UdpSocket, port: SocketAddrV4) -> Result<bool> {
-    socket.set_read_timeout(Some(PROBE_TIMEOUT))?;
+/// Whether nothing answers at a UDP port, asked once from a new socket.
+///
+/// # Errors
+/// When the socket cannot be made.
+pub fn udp_is_silent(from: &Namespace, port: SocketAddrV4) -> Result<bool> {
+    Ok(!answers(&from.udp("0.0.0.0:0")?, port, SILENT_FOR)?)
+}
+
+/// Whether a datagram to `port` is answered within `patience`.
+///
+/// # Errors
+/// When it cannot be sent.
+pub fn answers(socket: &UdpSocket, port: SocketAddrV4, patience: Duration) -> Result<bool> {
+    socket.set_read_timeout(Some(patience))?;
     socket.send_to(b"probe", port)?;
     Ok(socket.recv(&mut [0; 64]).is_ok())
 }
@@ -80,6 +93,18 @@ fn answers(socket: &UdpSocket, port: SocketAddrV4) -> Result<bool> {
 /// # Errors
 /// When the namespace cannot be entered.
 pub fn tcp_opens(from: &Namespace, port: SocketAddrV4) -> Result<bool> {
+    connects(from, port, ANSWER_TIMEOUT)
+}
+
+/// Whether no TCP connection to `port` can be opened.
+///
+/// # Errors
+/// When the namespace cannot be entered.
+pub fn tcp_is_shut(from: &Namespace, port: SocketAddrV4) -> Result<bool> {
+    Ok(!connects(from, port, SILENT_FOR)?)
+}
+
+fn connects(from: &Namespace, port: SocketAddrV4, patience: Duration) -> Result<bool> {
     let any = SocketAddrV4::new(std::net::Ipv4Addr::UNSPECIFIED, 0);
-    Ok(from.tcp_connect_from(any, port, Duration::from_millis(500))?.is_ok())
+    Ok(from.tcp_connect_from(any, port, patience)?.is_ok())
 }

@@ -9,7 +9,7 @@ use nat_tests::lab::{
     EXTERNAL, LAN_HOST, Lab, Namespace, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as,
     udp_seen_as,
 };
-use nat_tests::lease::{tcp_opens, udp_answers};
+use nat_tests::lease::{tcp_is_shut, udp_is_silent};
 use rupnp::ssdp::{SearchTarget, URN};
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -70,8 +70,8 @@ fn igd_next_opens_the_port_that_it_asks_for_and_any() -> Result<()> {
 
         gateway.remove_port(tcp, 6000).await?;
         gateway.remove_port(udp, any).await?;
-        ensure!(!tcp_opens(wan, external(6000))?, "the deleted mapping is still open");
-        ensure!(!udp_answers(wan, external(any))?, "the other one is still open");
+        ensure!(tcp_is_shut(wan, external(6000))?, "the deleted mapping is still open");
+        ensure!(udp_is_silent(wan, external(any))?, "the other one is still open");
         let again = gateway.remove_port(tcp, 6000).await;
         ensure!(matches!(again, Err(igd_next::RemovePortError::NoSuchPortMapping)), "{again:?}");
         Ok(())
@@ -129,7 +129,7 @@ fn rupnp_manages_a_mapping(version: u32) -> Result<()> {
         service.action(device.url(), "DeletePortMapping", entry).await?;
         let changed = event().await?;
         assert_eq!(changed.get("PortMappingNumberOfEntries").map(String::as_str), Some("0"));
-        ensure!(!tcp_opens(wan, external(6000))?, "the deleted mapping is still open");
+        ensure!(tcp_is_shut(wan, external(6000))?, "the deleted mapping is still open");
         // It does not read what the fault says.
         let again = service.action(device.url(), "DeletePortMapping", entry).await;
         ensure!(matches!(again, Err(rupnp::Error::HttpErrorCode(_))), "{again:?}");

@@ -7,7 +7,7 @@ use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
     EXTERNAL, Lab, OTHER_WAN_HOST, Process, TcpReflector, WAN_HOST, tcp_seen_as, wait_until,
 };
-use nat_tests::lease::tcp_opens;
+use nat_tests::lease::{tcp_is_shut, tcp_opens};
 use nix::sys::signal::Signal;
 use std::fs;
 use std::net::SocketAddrV4;
@@ -97,7 +97,7 @@ fn gupnp_manages_a_mapping(version: &'static str) -> Result<()> {
         Ok(counts.collect::<Vec<_>>() == ["0", "1", "0"])
     })
     .with_context(|| watching.printed())?;
-    ensure!(!tcp_opens(&lab.wan, external(6000))?, "the deleted mapping is still open");
+    ensure!(tcp_is_shut(&lab.wan, external(6000))?, "the deleted mapping is still open");
     let again = gupnp.call("DeletePortMapping", &entry)?;
     ensure!(again.starts_with("error 714 "), "{again}");
     ensure!(!watching.printed().contains("lost"), "{}", watching.printed());
@@ -142,7 +142,7 @@ fn transmission_opens_its_port_by_itself() -> Result<()> {
     transmission.signal(Signal::SIGTERM)?;
     let ended = transmission.finish(PATIENCE)?;
     ensure!(daemon.mappings()?.is_empty(), "mappings stay: {ended:?}");
-    ensure!(!tcp_opens(&lab.wan, external(PEER_PORT))?, "the port is still open");
+    ensure!(tcp_is_shut(&lab.wan, external(PEER_PORT))?, "the port is still open");
     daemon.stop()?;
     lab.finish()
 }
@@ -165,7 +165,7 @@ fn qbittorrent_opens_its_port_by_itself() -> Result<()> {
     qbittorrent.signal(Signal::SIGTERM)?;
     let ended = qbittorrent.finish(PATIENCE)?;
     ensure!(daemon.mappings()?.is_empty(), "mappings stay: {ended:?}");
-    ensure!(!tcp_opens(&lab.wan, external(PEER_PORT))?, "the port is still open");
+    ensure!(tcp_is_shut(&lab.wan, external(PEER_PORT))?, "the port is still open");
     daemon.stop()?;
     lab.finish()
 }
@@ -212,7 +212,7 @@ fn an_npm_client_of_version_1_adds_lists_and_deletes() -> Result<()> {
     assert_eq!(*tcp_seen_as(&mut lab.wan.tcp_connect(external(6000))?)?.ip(), WAN_HOST);
     assert_eq!(ask("list")?, "mapping tcp 6000 192.168.77.2 nat-upnp\n");
     ask("delete")?;
-    ensure!(!tcp_opens(&lab.wan, external(6000))?, "the deleted mapping is still open");
+    ensure!(tcp_is_shut(&lab.wan, external(6000))?, "the deleted mapping is still open");
     daemon.stop()?;
     lab.finish()
 }
@@ -275,7 +275,7 @@ fn async_upnp_client_manages_a_mapping(version: &str) -> Result<()> {
     let counts = said.lines().filter_map(|line| line.strip_prefix(NUMBER_OF_ENTRIES));
     assert_eq!(counts.collect::<Vec<_>>(), ["0", "1", "0"], "{said}");
     assert_eq!(said.contains("event SystemUpdateID"), version == "2", "{said}");
-    ensure!(!tcp_opens(&lab.wan, external(6000))?, "the deleted mapping is still open");
+    ensure!(tcp_is_shut(&lab.wan, external(6000))?, "the deleted mapping is still open");
     assert_eq!(daemon.status()?.get("subscriptions"), Some(&0.into()));
     daemon.stop()?;
     lab.finish()

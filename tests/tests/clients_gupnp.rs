@@ -5,7 +5,7 @@ use nat_tests::client::Gateway;
 use nat_tests::client::independent::{Client, gupnp_tool, simple_igd};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{EXTERNAL, Lab, Process, TcpReflector, WAN_HOST, tcp_seen_as, wait_until};
-use nat_tests::lease::tcp_opens;
+use nat_tests::lease::tcp_is_shut;
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::net::SocketAddrV4;
@@ -145,7 +145,7 @@ fn gupnp_igd_maps_a_port_renews_it_and_deletes_it() -> Result<()> {
     ensure!(!igd.printed().contains("error"), "{}", igd.printed());
     igd.signal(Signal::SIGUSR1)?;
     wait_until("the end", PATIENCE, || Ok(daemon.mappings()?.is_empty()))?;
-    ensure!(!tcp_opens(&lab.wan, external)?, "the deleted mapping is still open");
+    ensure!(tcp_is_shut(&lab.wan, external)?, "the deleted mapping is still open");
     drop(igd);
     daemon.stop()?;
     lab.finish()

@@ -10,7 +10,7 @@ use nat_tests::lab::{
     ANSWER_TIMEOUT, EXTERNAL, Lab, Namespace, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as,
     udp_seen_as,
 };
-use nat_tests::lease::{tcp_opens, udp_answers};
+use nat_tests::lease::{tcp_is_shut, udp_is_silent};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs;
@@ -98,7 +98,7 @@ fn the_wildcard_gets_what_nobody_else_has() -> Result<()> {
     }
     client.set_read_timeout(Some(Duration::from_millis(300)))?;
     assert!(udp_seen_as(&client, external(123)).is_err(), "its UDP flow goes on");
-    assert!(!tcp_opens(&lab.wan, external(22))?);
+    assert!(tcp_is_shut(&lab.wan, external(22))?);
     assert_eq!(*tcp_seen_as(&mut stream)?.ip(), WAN_HOST);
     daemon.stop()?;
     drop(bpffs);
@@ -212,8 +212,8 @@ fn a_disabled_mapping_holds_its_port_in_silence_until_it_is_enabled() -> Result<
     assert!(mappings.iter().all(|mapping| mapping["enabled"] == false), "{mappings:?}");
     assert!(mappings.iter().any(|mapping| mapping["remote_host"] == "11.22.33.9"), "{mappings:?}");
 
-    assert!(!udp_answers(&lab.wan, external(6000))?);
-    assert!(!tcp_opens(&lab.wan, external(6000))?);
+    assert!(udp_is_silent(&lab.wan, external(6000))?);
+    assert!(tcp_is_shut(&lab.wan, external(6000))?);
     assert!(daemon.counter("drop_filtered")? >= 2);
     let second = Gateway::discover(lab.second_lan()?)?;
     let refused = second.add(&Mapping { client: "192.168.78.2", ..MAPPING })?;
@@ -225,7 +225,7 @@ fn a_disabled_mapping_holds_its_port_in_silence_until_it_is_enabled() -> Result<
     gateway.add(&MAPPING)?.success()?;
     let client = lab.wan.udp("11.22.33.9:4444")?;
     assert_eq!(udp_seen_as(&client, external(6000))?, SocketAddrV4::new(WAN_HOST, 4444));
-    assert!(!tcp_opens(&lab.wan, external(6000))?, "the other protocol's is disabled still");
+    assert!(tcp_is_shut(&lab.wan, external(6000))?, "the other protocol's is disabled still");
 
     gateway.add(&disabled)?.success()?;
     client.set_read_timeout(Some(Duration::from_millis(300)))?;

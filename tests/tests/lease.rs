@@ -9,7 +9,7 @@ use nat_tests::daemon::Daemon;
 use nat_tests::lab::{
     EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as, wait_until,
 };
-use nat_tests::lease::{tcp_opens, watch_udp_close};
+use nat_tests::lease::{SILENT_FOR, tcp_is_shut, watch_udp_close};
 use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
@@ -34,7 +34,7 @@ fn lease_ends(lab: &Lab, meanwhile: impl FnOnce() -> Result<()>) -> Result<()> {
     assert!(closing.first_closed >= asked + LEASE, "the port closed before its lease ended");
     let late = closing.last_open.saturating_duration_since(answered + LEASE);
     assert!(late < Duration::from_secs(1), "the port stayed open for {late:?} more");
-    assert!(!tcp_opens(&lab.wan, PORT)?, "TCP is still open");
+    assert!(tcp_is_shut(&lab.wan, PORT)?, "TCP is still open");
     assert_eq!(*tcp_seen_as(&mut stream)?.ip(), WAN_HOST, "an open TCP connection goes on");
     Ok(())
 }
@@ -137,10 +137,10 @@ fn a_shorter_lease_shortens_the_sessions_that_live_by_it() -> Result<()> {
     let gateway = Gateway::discover(&lab.lan)?;
     gateway.add(&MAPPING)?.success()?;
     let client = lab.wan.udp("11.22.33.9:0")?;
-    client.set_read_timeout(Some(Duration::from_millis(300)))?;
     udp_seen_as(&client, PORT)?;
     gateway.add(&Mapping { lease: "2", ..MAPPING })?.success()?;
     udp_seen_as(&client, PORT)?;
+    client.set_read_timeout(Some(SILENT_FOR))?;
     wait_until("the session to end", Duration::from_secs(5), || {
         Ok(udp_seen_as(&client, PORT).is_err())
     })?;

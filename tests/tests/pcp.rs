@@ -10,10 +10,11 @@ use nat_tests::client::soap::{MAPPING, Mapping};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::packet::Packet;
 use nat_tests::lab::{
-    Capture, EXTERNAL, LAN_HOST, Lab, OTHER_WAN_HOST, ROUTER_LAN, ROUTER_SECOND_LAN,
-    SECOND_LAN_HOST, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, wait_until,
+    ANSWER_TIMEOUT, Capture, EXTERNAL, LAN_HOST, Lab, OTHER_WAN_HOST, ROUTER_LAN,
+    ROUTER_SECOND_LAN, SECOND_LAN_HOST, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as,
+    wait_until,
 };
-use nat_tests::lease::{tcp_opens, udp_answers};
+use nat_tests::lease::{SILENT_FOR, answers, tcp_is_shut, tcp_opens, udp_answers, udp_is_silent};
 use serde_json::Value;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::num::NonZeroU16;
@@ -54,7 +55,7 @@ fn a_mapping_lets_packets_in_until_it_is_ended() -> Result<()> {
     let answer = client.map(5600, 6000, 600)?;
     assert_eq!((answer.result(), answer.lifetime()), (SUCCESS, 600));
     assert_eq!(answer.external(), external(6000));
-    ensure!(udp_answers(&lab.wan, external(6000))? && !tcp_opens(&lab.wan, external(6000))?);
+    ensure!(udp_answers(&lab.wan, external(6000))? && tcp_is_shut(&lab.wan, external(6000))?);
     let tcp = Map { protocol: TCP, ..Map::udp(LAN_HOST, 5600, 6000, 600) };
     assert_eq!(client.ask(&tcp.frame())?.external(), external(6000));
     assert_eq!(*tcp_seen_as(&mut lab.wan.tcp_connect(external(6000))?)?.ip(), WAN_HOST);
@@ -62,7 +63,7 @@ fn a_mapping_lets_packets_in_until_it_is_ended() -> Result<()> {
     ensure!(listed.iter().all(|mapping| mapping["via"] == "pcp"), "{listed:?}");
 
     assert_eq!(client.map(5600, 6000, 0)?.result(), SUCCESS);
-    ensure!(!udp_answers(&lab.wan, external(6000))? && tcp_opens(&lab.wan, external(6000))?);
+    ensure!(udp_is_silent(&lab.wan, external(6000))? && tcp_opens(&lab.wan, external(6000))?);
     daemon.stop()?;
     lab.finish()
 }
@@ -128,16 +129,15 @@ fn filters_are_enforced_by_the_packet_path_and_outlive_a_restart() -> Result<()>
     let port = 7001;
     let friend = SocketAddrV4::new(WAN_HOST, port);
     let strangers = [SocketAddrV4::new(OTHER_WAN_HOST, port), SocketAddrV4::new(WAN_HOST, 7002)];
-    let answered = |from: SocketAddrV4| -> Result<bool> {
-        let socket = lab.wan.udp(&from.to_string())?;
-        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-        socket.send_to(b"hello", external(6000))?;
-        Ok(socket.recv(&mut [0; 100]).is_ok())
+    let lets_in = |from: SocketAddrV4, patience| {
+        answers(&lab.wan.udp(&from.to_string())?, external(6000), patience)
     };
+    let answered = |from| lets_in(from, ANSWER_TIMEOUT);
+    let is_kept_out = |from| lets_in(from, SILENT_FOR).map(|answered| !answered);
     assert_eq!(client.ask(&request().filter(WAN_HOST, 32, port).frame())?.result(), SUCCESS);
     ensure!(answered(friend)?);
     for stranger in strangers {
-        ensure!(!answered(stranger)?, "{stranger} was let in");
+        ensure!(is_kept_out(stranger)?, "{stranger} was let in");
     }
     let dropped = first.counter("drop_filtered")?;
     ensure!(dropped >= 2, "{dropped}");
@@ -145,10 +145,10 @@ fn filters_are_enforced_by_the_packet_path_and_outlive_a_restart() -> Result<()>
     first.kill()?;
 
     let second = start()?;
-    ensure!(answered(friend)? && !answered(strangers[0])?);
+    ensure!(answered(friend)? && is_kept_out(strangers[0])?);
     // One more, and then none.
     assert_eq!(client.ask(&request().filter(OTHER_WAN_HOST, 31, 0).frame())?.result(), SUCCESS);
-    ensure!(answered(friend)? && answered(strangers[0])? && !answered(strangers[1])?);
+    ensure!(answered(friend)? && answered(strangers[0])? && is_kept_out(strangers[1])?);
     assert_eq!(client.ask(&request().no_filter().frame())?.result(), SUCCESS);
     ensure!(answered(strangers[1])?);
     second.stop()?;
@@ -306,7 +306,7 @@ fn natpmpc_tells_the_address_and_maps_renews_and_ends() -> Result<()> {
     ensure!(other.contains("Mapped public port") && !other.contains("port 7000 "), "{other}");
     // One, and then all that are left of the protocol.
     natpmpc(&["-a", "0", "5600", "udp", "0"])?;
-    ensure!(!udp_answers(&lab.wan, external(6000))?);
+    ensure!(udp_is_silent(&lab.wan, external(6000))?);
     assert_eq!(daemon.mappings()?.len(), 2);
     natpmpc(&["-a", "0", "0", "udp", "0"])?;
     let left = daemon.mappings()?;
@@ -339,7 +339,7 @@ fn crab_nat_maps_by_both_protocols() -> Result<()> {
             ensure!(udp_answers(wan, external(6000))?);
             mapping.renew().await?;
             mapping.try_drop().await.map_err(|(error, _)| error)?;
-            ensure!(!udp_answers(wan, external(6000))?);
+            ensure!(udp_is_silent(wan, external(6000))?);
 
             assert_eq!(crab_nat::natpmp::external_address(gateway, None).await?, EXTERNAL);
             let tcp = InternetProtocol::Tcp;
@@ -347,7 +347,7 @@ fn crab_nat_maps_by_both_protocols() -> Result<()> {
             assert_eq!(mapping.external_port().get(), 6000);
             ensure!(tcp_opens(wan, external(6000))?);
             mapping.try_drop().await.map_err(|(error, _)| error)?;
-            ensure!(!tcp_opens(wan, external(6000))?);
+            ensure!(tcp_is_shut(wan, external(6000))?);
             Ok(())
         })
     })??;
@@ -375,7 +375,7 @@ fn the_command_line_is_a_client_too() -> Result<()> {
     let nonce = told["nonce"].as_str().context("no nonce")?;
     let filtered = [&words[..], &["--nonce", nonce, "--filter", "11.22.33.77"]].concat();
     assert_eq!(pcp(&filtered)?["external_port"], 6000);
-    ensure!(!udp_answers(&lab.wan, external(6000))?, "filtered");
+    ensure!(udp_is_silent(&lab.wan, external(6000))?, "filtered");
     ensure!(pcp(&["announce"])?["epoch"].is_u64());
     let listed = daemon.command(&["pcp", "list"])?.success()?;
     ensure!(listed.contains("192.168.77.2:5600"), "{listed}");

@@ -6,7 +6,8 @@ use nat_tests::client::{
     soap::{MAPPING, Mapping},
 };
 use nat_tests::daemon::{Daemon, binary};
-use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector, udp_seen_as, wait_until};
+use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector, wait_until};
+use nat_tests::lease::{udp_answers, udp_is_silent};
 use std::fs;
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
@@ -18,9 +19,12 @@ fn echo(lab: &Lab) -> Result<UdpReflector> {
 
 /// Whether a UDP port leads to the LAN.
 fn leads(lab: &Lab, port: u16) -> Result<bool> {
-    let caller = lab.wan.udp("11.22.33.9:0")?;
-    caller.set_read_timeout(Some(std::time::Duration::from_millis(500)))?;
-    Ok(udp_seen_as(&caller, SocketAddrV4::new(EXTERNAL, port)).is_ok())
+    udp_answers(&lab.wan, SocketAddrV4::new(EXTERNAL, port))
+}
+
+/// Whether it does not.
+fn leads_nowhere(lab: &Lab, port: u16) -> Result<bool> {
+    udp_is_silent(&lab.wan, SocketAddrV4::new(EXTERNAL, port))
 }
 
 fn config(lab: &Lab, text: &str) -> Result<PathBuf> {
@@ -127,18 +131,18 @@ fn static_mappings_come_from_the_file_and_the_command_line_and_stay() -> Result<
     ensure!(leads(&lab, 6000)? && leads(&lab, 6001)?);
     config(&lab, "")?;
     daemon.command(&["reload"])?.success()?;
-    ensure!(!leads(&lab, 6000)? && leads(&lab, 6001)?);
+    ensure!(leads_nowhere(&lab, 6000)? && leads(&lab, 6001)?);
     config(&lab, STATIC)?;
     daemon.command(&["reload"])?.success()?;
     ensure!(leads(&lab, 6000)?);
     daemon.kill()?;
     config(&lab, "")?;
     let daemon = start()?;
-    ensure!(!leads(&lab, 6000)?, "the file does not name it any more");
+    ensure!(leads_nowhere(&lab, 6000)?, "the file does not name it any more");
     let listed = daemon.mappings()?;
     ensure!(listed.len() == 1 && listed[0]["description"] == "by hand", "{listed:?}");
     daemon.command(&[&["mapping", "remove"], &by_hand[..]].concat())?.success()?;
-    ensure!(!leads(&lab, 6001)? && daemon.mappings()?.is_empty());
+    ensure!(leads_nowhere(&lab, 6001)? && daemon.mappings()?.is_empty());
     let again = daemon.command(&[&["mapping", "remove"], &by_hand[..]].concat())?;
     ensure!(again.stderr.contains("no such static mapping"), "{again:?}");
     daemon.stop()?;

@@ -10,7 +10,7 @@ use nat_tests::lab::{
     ANSWER_TIMEOUT, EXTERNAL, LAN_HOST, Lab, OTHER_WAN_HOST, TcpReflector, UdpReflector, WAN_HOST,
     tcp_seen_as, udp_seen_as,
 };
-use nat_tests::lease::{tcp_opens, udp_answers};
+use nat_tests::lease::{tcp_is_shut, tcp_opens, udp_answers, udp_is_silent};
 use std::net::SocketAddrV4;
 
 const fn external(port: u16) -> SocketAddrV4 {
@@ -44,13 +44,13 @@ fn upnpc_discovers_adds_lists_and_deletes() -> Result<()> {
     assert_eq!(daemon.mappings()?.len(), 2);
 
     upnpc.run(&["-d", "6000", "UDP"])?;
-    assert!(!udp_answers(&lab.wan, external(6000))?, "the deleted mapping is still open");
+    assert!(udp_is_silent(&lab.wan, external(6000))?, "the deleted mapping is still open");
     assert!(client.send_to(b"again", external(6000)).is_ok());
     client.set_read_timeout(Some(std::time::Duration::from_millis(300)))?;
     assert!(client.recv(&mut [0; 64]).is_err(), "the deleted mapping's UDP flow goes on");
     assert!(tcp_opens(&lab.wan, external(6000))?, "the other mapping has gone, too");
     upnpc.run(&["-d", "6000", "TCP"])?;
-    assert!(!tcp_opens(&lab.wan, external(6000))?);
+    assert!(tcp_is_shut(&lab.wan, external(6000))?);
     assert_eq!(*tcp_seen_as(&mut stream)?.ip(), WAN_HOST, "its open TCP connections go on");
     assert_eq!(daemon.mappings()?.len(), 0);
 
@@ -74,7 +74,7 @@ fn a_mapping_is_in_force_when_its_answer_comes() -> Result<()> {
         let arguments =
             [("NewRemoteHost", ""), ("NewExternalPort", &port_text), ("NewProtocol", "UDP")];
         gateway.call("DeletePortMapping", &arguments)?.success()?;
-        assert!(!udp_answers(&lab.wan, external(port))?, "{port}");
+        assert!(udp_is_silent(&lab.wan, external(port))?, "{port}");
     }
     daemon.stop()?;
     lab.finish()

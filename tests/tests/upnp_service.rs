@@ -6,7 +6,8 @@ use nat_tests::client::{
     soap::{MAPPING, Mapping, WAN_IP_CONNECTION, WAN_IP_CONNECTION_1, element},
 };
 use nat_tests::daemon::Daemon;
-use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector, wait_until};
+use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector, WAN_HOST, wait_until};
+use nat_tests::lease::{SILENT_FOR, answers};
 use std::fs;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -329,12 +330,10 @@ fn wait_for(gateway: &Gateway<'_>, state: &str, error: &str) -> Result<()> {
     })
 }
 
-/// Whether packets of a LAN client come back from the WAN host.
-fn crosses(lab: &Lab) -> Result<bool> {
-    let socket = lab.lan.udp("192.168.77.2:0")?;
-    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
-    socket.send_to(b"?", "11.22.33.9:9999")?;
-    Ok(socket.recv(&mut [0; 64]).is_ok())
+/// Whether packets of a LAN client come back from the WAN host within `patience`.
+fn crosses(lab: &Lab, patience: Duration) -> Result<bool> {
+    let outside = SocketAddrV4::new(WAN_HOST, 9999);
+    answers(&lab.lan.udp("192.168.77.2:0")?, outside, patience)
 }
 
 #[test]
@@ -344,11 +343,8 @@ fn no_packet_transits_while_disconnected() -> Result<()> {
     let _inside = UdpReflector::start(&lab.lan, "192.168.77.2:5600")?;
     let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
     let caller = lab.wan.udp("11.22.33.9:0")?;
-    caller.set_read_timeout(Some(Duration::from_millis(300)))?;
-    let comes_in = || -> Result<bool> {
-        caller.send_to(b"?", SocketAddrV4::new(EXTERNAL, 6000))?;
-        Ok(caller.recv(&mut [0; 64]).is_ok())
-    };
+    let inside = SocketAddrV4::new(EXTERNAL, 6000);
+    let comes_in = |patience| answers(&caller, inside, patience);
     for (version, action, error) in [
         (WAN_IP_CONNECTION, "ForceTermination", "ERROR_FORCED_DISCONNECT"),
         (WAN_IP_CONNECTION_1, "RequestTermination", "ERROR_USER_DISCONNECT"),
@@ -357,11 +353,11 @@ fn no_packet_transits_while_disconnected() -> Result<()> {
         gateway.add(&MAPPING)?.success()?;
         assert_eq!(status(&gateway)?.0, "Connected");
         // A live session, not only a new one.
-        assert!(comes_in()? && crosses(&lab)?);
+        assert!(comes_in(ANSWER_TIMEOUT)? && crosses(&lab, ANSWER_TIMEOUT)?);
         gateway.call(action, &[])?.success()?;
         let (state, why, uptime) = status(&gateway)?;
         assert_eq!((state.as_str(), why.as_str(), uptime), ("Disconnected", error, 0));
-        assert!(!comes_in()? && !crosses(&lab)?);
+        assert!(!comes_in(SILENT_FOR)? && !crosses(&lab, SILENT_FOR)?);
         assert!(daemon.counter("drop_disconnected")? > 0);
         let address = gateway.call("GetExternalIPAddress", &[])?.success()?;
         assert_eq!(address.value("NewExternalIPAddress"), Some(""));
@@ -372,7 +368,7 @@ fn no_packet_transits_while_disconnected() -> Result<()> {
         gateway.add(&MAPPING)?.success()?;
         gateway.call("RequestConnection", &[])?.success()?;
         assert_eq!(status(&gateway)?.1, "ERROR_NONE");
-        assert!(comes_in()? && crosses(&lab)?);
+        assert!(comes_in(ANSWER_TIMEOUT)? && crosses(&lab, ANSWER_TIMEOUT)?);
     }
     daemon.stop()?;
     lab.finish()
@@ -461,7 +457,7 @@ fn the_connection_ends_by_its_times() -> Result<()> {
     set("WarnDisconnectDelay", "2")?;
     set("AutoDisconnectTime", "1")?;
     wait_for(&gateway, "PendingDisconnect", "ERROR_NONE")?;
-    assert!(crosses(&lab)?, "packets flow while it is pending");
+    assert!(crosses(&lab, ANSWER_TIMEOUT)?, "packets flow while it is pending");
     assert_eq!(gateway.call("RequestTermination", &[])?.error_code(), Some(707));
     set("AutoDisconnectTime", "0")?;
     gateway.call("RequestConnection", &[])?.success()?;
@@ -470,12 +466,12 @@ fn the_connection_ends_by_its_times() -> Result<()> {
     set("WarnDisconnectDelay", "0")?;
     set("IdleDisconnectTime", "2")?;
     for _ in 0..15 {
-        assert!(crosses(&lab)?);
+        assert!(crosses(&lab, ANSWER_TIMEOUT)?);
         thread::sleep(Duration::from_millis(200));
     }
     assert_eq!(status(&gateway)?.0, "Connected", "it was not idle");
     wait_for(&gateway, "Disconnected", "ERROR_IDLE_DISCONNECT")?;
-    assert!(!crosses(&lab)?);
+    assert!(!crosses(&lab, SILENT_FOR)?);
     daemon.stop()?;
     lab.finish()
 }
@@ -496,13 +492,13 @@ fn internet_access_can_be_switched_off() -> Result<()> {
         enable("no")?.success()?;
         assert_eq!(enabled()?.as_deref(), Some("0"));
         assert_eq!(status(&gateway)?.1, "ERROR_NOT_ENABLED_FOR_INTERNET");
-        assert!(!crosses(&lab)?);
+        assert!(!crosses(&lab, SILENT_FOR)?);
         assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(709));
         let index = [("NewActiveConnectionIndex", "0")];
         assert_eq!(common.call("GetActiveConnections", &index)?.error_code(), Some(713));
         enable("true")?.success()?;
         assert_eq!(status(&gateway)?.0, "Connected");
-        assert!(crosses(&lab)?);
+        assert!(crosses(&lab, ANSWER_TIMEOUT)?);
         let active = common.call("GetActiveConnections", &index)?.success()?;
         let id = active.value("NewActiveConnectionServiceID");
         assert_eq!(id, Some("urn:upnp-org:serviceId:WANIPConn1"));
@@ -512,7 +508,7 @@ fn internet_access_can_be_switched_off() -> Result<()> {
         assert_eq!(most.value("NewMaximumActiveConnections"), Some("1"));
         let mut sent = common.call("GetTotalPacketsSent", &[])?.success()?;
         let before: u32 = sent.value("NewTotalPacketsSent").context("no count")?.parse()?;
-        assert!(crosses(&lab)?);
+        assert!(crosses(&lab, ANSWER_TIMEOUT)?);
         sent = common.call("GetTotalPacketsSent", &[])?.success()?;
         assert_eq!(sent.value("NewTotalPacketsSent"), Some((before + 1).to_string().as_str()));
 

@@ -9,10 +9,10 @@ use nat_tests::client::{Gateway, Upnpc};
 use nat_tests::daemon::{Daemon, binary};
 use nat_tests::demo;
 use nat_tests::lab::{
-    BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, OTHER_FAR_SIDE, ROUTER_LAN, TcpReflector,
-    UdpReflector, WAN_FAR_SIDE, tcp_seen_as, wait_until,
+    BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, NatPmpServer, OTHER_FAR_SIDE, Process,
+    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, tcp_seen_as, wait_until,
 };
-use nat_tests::lease::{tcp_opens, udp_answers};
+use nat_tests::lease::{tcp_is_shut, udp_answers, udp_is_silent};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -102,7 +102,7 @@ fn upnpc_opens_a_port_through_two_nats() -> Result<()> {
     metric(&daemon, "igd_double_nat 1.0")?;
     metric(&daemon, "igd_upstream_in_service 1.0")?;
     upnpc.run(&["-d", "6000", "TCP"])?;
-    wait_until("the end of the mapping", SOON, || Ok(!tcp_opens(far, beyond(6000))?))?;
+    wait_until("the end of the mapping", SOON, || tcp_is_shut(far, beyond(6000)))?;
     says(&daemon, "1 of 1 mappings in force")?;
     ensure!(udp_answers(far, beyond(6000))?, "the other one stays");
     daemon.stop()?;
@@ -183,7 +183,7 @@ fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()
     assert_eq!(address(&gateway)?, WAN_FAR_SIDE);
 
     carrier.forget()?;
-    ensure!(!udp_answers(far, beyond(6000))?, "the carrier has forgotten it");
+    ensure!(udp_is_silent(far, beyond(6000))?, "the carrier has forgotten it");
     carrier.serve(OTHER_FAR_SIDE)?;
     let moved = SocketAddrV4::new(OTHER_FAR_SIDE, 6000);
     wait_until("the mapping made again", NOTICED, || udp_answers(far, moved))?;
@@ -231,4 +231,60 @@ fn the_demo_through_two_nats_plays() -> Result<()> {
         return Ok(());
     }
     demo::run_beneath_carrier(&binary()?)
+}
+
+#[test]
+fn a_carrier_that_knows_only_nat_pmp_is_asked_by_it() -> Result<()> {
+    let lab = beneath()?;
+    let _carrier = Carrier::start(&lab)?;
+    let server = NatPmpServer::start(&lab, &[6001])?;
+    let daemon = start(&lab, "gateway")?;
+    says(&daemon, "by NAT-PMP, 0 of 0 mappings in force")?;
+    let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
+    let gateway = Gateway::discover(&lab.lan)?;
+    assert_eq!(address(&gateway)?, WAN_FAR_SIDE);
+    gateway.add(&MAPPING)?.success()?;
+    let conflict = Mapping { external_port: "6001", ..MAPPING };
+    assert_eq!(gateway.add(&conflict)?.error_code(), Some(718));
+    let reply = gateway.add_any(&conflict)?.success()?;
+    assert_eq!(reply.value("NewReservedPort"), Some("6002"));
+    let far = lab.far()?;
+    ensure!(udp_answers(far, beyond(6000))? && udp_answers(far, beyond(6002))?);
+    says(&daemon, "by NAT-PMP, 2 of 2 mappings in force")?;
+    metric(&daemon, "igd_upstream_in_service 1.0")?;
+    drop(server);
+    daemon.stop()?;
+    lab.finish()
+}
+
+/// A STUN server of the Internet's: coturn's.
+fn stun_server(lab: &Lab) -> Result<Process> {
+    let pid_file = lab.directory().join("turnserver.pid").to_string_lossy().into_owned();
+    let mut command = lab.far()?.command("turnserver");
+    command.args(["-n", "--stun-only", "--no-cli", "--no-tls", "--no-dtls"]);
+    command.args(["--log-file", "stdout", "-L", &FAR_HOST.to_string(), "--pidfile", &pid_file]);
+    let server = Process::spawn(&mut command)?;
+    server.wait_for_line(SOON, |line| line.contains("Total General servers"))?;
+    Ok(server)
+}
+
+#[test]
+fn a_stun_server_tells_that_there_is_another_nat() -> Result<()> {
+    let lab = beneath()?;
+    let _carrier = Carrier::start(&lab)?;
+    let _server = stun_server(&lab)?;
+    let file = lab.directory().join("stun.toml");
+    let text =
+        format!("[upstream]\nstun-server = \"{FAR_HOST}\"\nprivate-address = \"upstream\"\n");
+    fs::write(&file, text)?;
+    let daemon =
+        Daemon::builder(&lab).argument("--config").argument(&file.to_string_lossy()).start()?;
+    let seen = || Ok(daemon.status()?["seen_from_outside"] == WAN_FAR_SIDE.to_string());
+    wait_until("the STUN server's answer", SOON, seen)?;
+    ensure!(daemon.log().contains("double NAT"), "{}", daemon.log());
+    metric(&daemon, "igd_double_nat 1.0")?;
+    metric(&daemon, "igd_stun_answered 1.0")?;
+    assert_eq!(address(&Gateway::discover(&lab.lan)?)?, WAN_FAR_SIDE, "as configured");
+    daemon.stop()?;
+    lab.finish()
 }

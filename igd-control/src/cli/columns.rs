@@ -73,6 +73,7 @@ pub(super) const STATUS: &[(&str, &str)] = &[
     ("uptime (s)", "uptime"),
     ("external address", "external_address"),
     ("behind a NAT", "behind_nat"),
+    ("seen from outside", "seen_from_outside"),
     ("upstream", "upstream"),
     ("pool", "pool"),
     ("UPnP device", "uuid"),

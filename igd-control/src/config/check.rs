@@ -59,6 +59,10 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
         let message = "must be \"none\", \"gateway\" or the IPv4 address of a host";
         return violation("upstream.server", message);
     }
+    if !config.upstream.stun_server.is_empty() && config.upstream.stun_server().is_none() {
+        let message = "must be a host's name or IPv4 address, with or without :PORT, or empty";
+        return violation("upstream.stun-server", message);
+    }
     if !nat.enabled && !config.upstream.is_on() {
         let message = "without a NAT here port mappings are those of a server upstream, and neither \
                        upstream.server nor upstream.server-file names one";

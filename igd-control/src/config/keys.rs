@@ -215,6 +215,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "pcp",
+        "peer",
+        "true",
+        "Answer PCP's PEER, by which clients have single sessions last without keepalives; else it is an \
+         unsupported opcode.",
+    ),
+    key(
+        "pcp",
         "min-lifetime",
         "120",
         "Seconds that the shortest mapping by PCP lasts, 1 to max-lifetime: what is given to who asks \
@@ -244,11 +251,19 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "upstream",
+        "stun-server",
+        "\"\"",
+        "STUN server that is asked, at the start, after a change of address and every hour, from which address \
+         it sees us, as in \"stun.example.net:3478\". Where that is not our own there is another NAT before \
+         this one: the status, a metric and the log tell. Empty: nobody is asked.",
+    ),
+    key(
+        "upstream",
         "private-address",
         "\"truth\"",
         "What GetExternalIPAddress answers while the external address is one that the Internet does not \
          route: \"truth\" (that address), \"empty\" (nothing, so that clients do not announce it) or \"upstream\" \
-         (the address by which the NAT upstream is known from its server; nothing while there is none).",
+         (the one by which the NAT upstream is known from its server or by STUN; nothing while it is not known).",
     ),
     key(
         "connection",

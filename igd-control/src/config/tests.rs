@@ -172,6 +172,16 @@ fn values_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_gateway_without_a_nat_needs_a_server_upstream() {
+    let message = error("[nat]\nenabled = false\n");
+    assert!(message.starts_with("edge.toml:2: nat.enabled: without a NAT"), "{message}");
+    for server in ["server = \"gateway\"", "server-file = \"/run/pcp\""] {
+        let text = format!("[nat]\nenabled = false\n[upstream]\n{server}\n");
+        Config::parse("edge.toml", &text).unwrap();
+    }
+}
+
+#[test]
 fn odd_texts_are_refused() {
     for (section, line) in [
         ("upnp", "friendly-name = \"\""),
@@ -182,6 +192,9 @@ fn odd_texts_are_refused() {
         ("daemon", "control-socket = \"\""),
         ("daemon", "state-dir = \"lib\""),
         ("metrics", "listen = \"9469\""),
+        ("upstream", "stun-server = \"a b\""),
+        ("upstream", "stun-server = \"stun.example.net:0\""),
+        ("upstream", "stun-server = \":3478\""),
     ] {
         let message = error(&format!("[{section}]\n{line}\n"));
         let key = line.split(' ').next().unwrap();

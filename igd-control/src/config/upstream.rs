@@ -1,6 +1,7 @@
 //! `[upstream]`
 
 pub use crate::igd::PrivateAddress;
+use crate::wire::stun;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ pub struct Upstream {
     pub server: String,
     /// File in which a DHCP client leaves the server's address; empty: none.
     pub server_file: PathBuf,
+    /// STUN server that is asked for the address that it sees, with or without a port; empty: none.
+    pub stun_server: String,
     /// What control points are told of an external address that the Internet does not route.
     pub private_address: PrivateAddress,
 }
@@ -22,6 +25,7 @@ impl Default for Upstream {
         Self {
             server: "none".to_owned(),
             server_file: PathBuf::new(),
+            stun_server: String::new(),
             private_address: PrivateAddress::default(),
         }
     }
@@ -55,6 +59,17 @@ impl Upstream {
     /// The file that says it.
     pub fn server_file(&self) -> Option<&Path> {
         Some(self.server_file.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// The STUN server's name or address, and its port.
+    pub fn stun_server(&self) -> Option<(String, u16)> {
+        let (name, port) = match self.stun_server.split_once(':') {
+            Some((name, port)) => (name, port.parse().ok()?),
+            None => (self.stun_server.as_str(), stun::PORT),
+        };
+        let is_odd = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.');
+        let is_name = (1..=253).contains(&name.len()) && !name.contains(is_odd);
+        (is_name && port != 0).then(|| (name.to_owned(), port))
     }
 
     /// Whether there may be one.

@@ -49,6 +49,8 @@ pub struct Status {
     pub external_address: Option<Ipv4Addr>,
     /// Whether the gateway is itself behind a NAT: `no`, or how that is seen.
     pub behind_nat: &'static str,
+    /// The address that a STUN server sees, or why none is known.
+    pub seen_from_outside: String,
     /// The PCP server upstream and what it is like: `off` where there is none.
     pub upstream: String,
     /// All external addresses of the pool, that one first.

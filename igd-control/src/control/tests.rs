@@ -27,6 +27,7 @@ impl Operator for Fake {
             uptime: 0,
             external_address: None,
             behind_nat: "no",
+            seen_from_outside: "not asked".to_owned(),
             upstream: "off".to_owned(),
             pool: Vec::new(),
             interfaces: Vec::new(),

@@ -1,10 +1,11 @@
 //! The metrics, gathered from where they are kept.
 
-use super::{insight::Insight, upstream::is_behind_nat};
+use super::{insight::Insight, shared::lock, upstream::is_behind_nat};
 use crate::{
     datapath,
     metrics::{Metric, Sample, tallied},
     store::Store,
+    upstream::Seen,
 };
 use nat_common::{Counter, Protocol, counters::Kind, time::NANOS_PER_SEC};
 use std::{
@@ -28,6 +29,9 @@ pub(super) fn gather(insight: &Insight) -> anyhow::Result<Vec<Sample>> {
         samples.push(Sample::of(Metric::PortsInUse, [label(protocol)], f64::from(ports)));
     }
     samples.extend(mappings(insight));
+    for (protocol, peers) in insight.shared.peers() {
+        samples.push(Sample::of(Metric::Peers, [label(protocol)], peers as f64));
+    }
     let subscriptions = insight.shared.events().subscriptions();
     samples.push(Sample::new(Metric::Subscriptions, subscriptions as f64));
     samples.push(Sample::new(Metric::PcpEpoch, insight.shared.epoch().into()));
@@ -76,7 +80,10 @@ fn upstream(insight: &Insight) -> Vec<Sample> {
     let (own, state) = (insight.inspector.external_address(), insight.shared.upstream_state());
     let given = state.as_ref().and_then(|state| state.address);
     let flag = |metric, truth| Sample::new(metric, f64::from(u8::from(truth)));
-    let mut samples = vec![flag(Metric::DoubleNat, is_behind_nat(own, given))];
+    let seen = *lock(insight.shared.seen());
+    let address = seen.and_then(Seen::address);
+    let mut samples = vec![flag(Metric::DoubleNat, is_behind_nat(own, given, address))];
+    samples.extend(seen.map(|_| flag(Metric::StunAnswered, address.is_some())));
     if let Some(state) = state {
         samples.push(flag(Metric::UpstreamUp, state.in_service));
         for (label, count) in [("held", state.held), ("wanted", state.wanted)] {

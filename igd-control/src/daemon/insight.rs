@@ -1,6 +1,13 @@
 //! What an operator is told.
 
-use super::{figures, lan::Places, reload, reload::InForce, shared::Shared, upstream::behind_nat};
+use super::{
+    figures,
+    lan::Places,
+    reload,
+    reload::InForce,
+    shared::{Shared, lock},
+    upstream::{behind_nat, told},
+};
 use crate::{
     config::StaticMapping,
     control::{Operator, Reloaded, StaticKey, Status},
@@ -9,6 +16,7 @@ use crate::{
     mapping::AnyPath,
     metrics,
     policy::{Explanation, Question},
+    upstream::Seen,
 };
 use nat_common::{BootTime, Counter};
 use std::sync::Arc;
@@ -38,13 +46,15 @@ impl Operator for Insight {
         self.inspector.sessions(now, &mut |_| sessions += 1)?;
         let (own, upstream) = (self.inspector.external_address(), self.shared.upstream_state());
         let given = upstream.as_ref().and_then(|state| state.address);
+        let seen = *lock(self.shared.seen());
         Ok(Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
             uptime: now.nanos_from(self.started) / nat_common::time::NANOS_PER_SEC,
             pool: self.inspector.external_addresses(),
             external_address: given.or(own),
-            behind_nat: behind_nat(own, given),
+            behind_nat: behind_nat(own, given, seen.and_then(Seen::address)),
+            seen_from_outside: told(seen),
             upstream: upstream.map_or_else(|| "off".to_owned(), |state| state.to_string()),
             interfaces: self.inspector.links(),
             uuid: self.uuid.to_string(),

@@ -163,7 +163,8 @@ fn start(
     let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
     let upstream =
         upstream::Upstream::new(&config.upstream, config.nat.enabled, config.daemon.state_dir());
-    let shared = shared.controlled(config.pcp.settings(), epochs).beneath(upstream);
+    let sessions = held.is_some();
+    let shared = shared.controlled(config.pcp.settings(), epochs, sessions).beneath(upstream);
     let shared = Arc::new(shared);
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;
@@ -202,6 +203,12 @@ fn start(
         let carrier = upstream::Carrier::new(&config.upstream, &config.interfaces.wan);
         let (network, stop) = (data_path.changes(), shutdown.clone());
         parts.spawn(carrier.run(Arc::clone(&shared), network, stop));
+    }
+    if let Some(stun) = upstream::Stun::new(&config.upstream, &config.interfaces.wan) {
+        let (network, stop) = (data_path.changes(), shutdown.clone());
+        let inspector = data_path.inspector();
+        let own = move || inspector.external_address();
+        parts.spawn(stun.run(Arc::clone(&shared), own, network, stop));
     }
     if let Some(metrics) = metrics {
         let (mut stop, insight) = (shutdown.clone(), Arc::clone(&insight));

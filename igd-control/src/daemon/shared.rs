@@ -16,10 +16,11 @@ use crate::{
     pcp::{self, AddressChange},
     policy::{Explanation, Question, RequestRate},
     shutdown::Shutdown,
+    upstream::Seen,
     wire::gena::{EventError, Granted, SubscribeRequest},
 };
 use hyper::body::Bytes;
-use nat_common::BootTime;
+use nat_common::{BootTime, Protocol};
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
@@ -56,6 +57,8 @@ pub(super) struct Shared<P: PacketPath> {
     epochs: Epochs,
     /// The NAT upstream, where one is configured. Locked after the gateway.
     upstream: Option<Upstream>,
+    /// What a STUN server sees; `None` where none is asked.
+    seen: Mutex<Option<Seen>>,
     /// Counts what all its clients are told.
     news: watch::Sender<u64>,
 }
@@ -82,13 +85,21 @@ impl<P: PacketPath> Shared<P> {
             pcp: Mutex::new(pcp::Server::new(pcp::Settings::default(), pcp::Epoch::new(clock()))),
             epochs: Epochs::none(),
             upstream: None,
+            seen: Mutex::default(),
             news: watch::Sender::new(0),
         }
     }
 
     /// The same, with its server of PCP and where that one's epoch is kept.
-    pub(super) fn controlled(self, settings: pcp::Settings, epochs: Epochs) -> Self {
-        let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless());
+    ///
+    /// `sessions`: those of a former daemon are there.
+    pub(super) fn controlled(
+        self,
+        settings: pcp::Settings,
+        epochs: Epochs,
+        sessions: bool,
+    ) -> Self {
+        let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless(), sessions);
         Self { pcp: Mutex::new(pcp::Server::new(settings, epoch)), epochs, ..self }
     }
 
@@ -100,6 +111,11 @@ impl<P: PacketPath> Shared<P> {
     /// The NAT upstream.
     pub(super) fn upstream(&self) -> Option<&Upstream> {
         self.upstream.as_ref()
+    }
+
+    /// What a STUN server sees; `None` where none is asked.
+    pub(super) const fn seen(&self) -> &Mutex<Option<Seen>> {
+        &self.seen
     }
 
     /// Has the NAT upstream know what has changed.
@@ -185,6 +201,14 @@ impl<P: PacketPath> Shared<P> {
     /// Shows every mapping, oldest first.
     pub(super) fn each_mapping(&self, each: impl FnMut(&PortMapping)) {
         self.lock().table().iter().for_each(each);
+    }
+
+    /// How many sessions clients hold by PCP's PEER.
+    pub(super) fn peers(&self) -> [(Protocol, usize); 2] {
+        let gateway = self.lock();
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+            (protocol, gateway.peers().iter().filter(|peer| peer.key.protocol == protocol).count())
+        })
     }
 
     /// What the policy says to a question.
@@ -282,7 +306,10 @@ impl<P: PacketPath + Send + 'static> pcp::Site for Shared<P> {
                 let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
                     server.answer(now, gateway, *client, datagram)
                 };
-                requests.iter().map(answer).collect()
+                let answers = requests.iter().map(answer).collect();
+                let over = gateway.peers().last_deadline();
+                self.epochs.note_peers(now, server.epoch(), over);
+                answers
             })
             .await;
         self.keeper.settle().await;

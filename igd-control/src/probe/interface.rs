@@ -47,14 +47,7 @@ pub(super) enum Owner {
 
 /// Judges an interface that is there, or not.
 pub(super) fn findings(name: &str, side: Side, link: Option<&Link>) -> Vec<Finding> {
-    let Some(link) = link else {
-        let detail = "there is no such interface";
-        return vec![
-            Finding::failure("interface", detail)
-                .mend("ip -br link # choose one of these")
-                .on(name),
-        ];
-    };
+    let Some(link) = link else { return vec![missing(name)] };
     let addresses = match side {
         Side::Wan => wan_address(link),
         Side::Lan => lan_address(link),
@@ -68,19 +61,48 @@ pub(super) fn findings(name: &str, side: Side, link: Option<&Link>) -> Vec<Findi
     findings.into_iter().map(|finding| finding.on(name)).collect()
 }
 
+/// Judges an interface whose packets the kernel alone routes: of any kind, and with any address.
+pub(super) fn routed(name: &str, side: Side, link: Option<&Link>) -> Vec<Finding> {
+    let Some(link) = link else { return vec![missing(name)] };
+    let address = match (side, link.addresses.first()) {
+        (Side::Wan, Some((address, prefix))) => {
+            Finding::ok("address", format!("{address}/{prefix}"))
+        }
+        (Side::Wan, None) => {
+            let detail = "no IPv4 address from which to ask the server upstream";
+            Finding::warning("address", detail).mend(format!(
+                "ip address add ADDRESS/PREFIX dev {name} # or start its DHCP client"
+            ))
+        }
+        (Side::Lan, _) => lan_address(link),
+    };
+    [carrier(link), address].into_iter().map(|finding| finding.on(name)).collect()
+}
+
+fn missing(name: &str) -> Finding {
+    let detail = "there is no such interface";
+    Finding::failure("interface", detail).mend("ip -br link # choose one of these").on(name)
+}
+
 fn state(link: &Link) -> Finding {
+    if link.ethernet {
+        return carrier(link);
+    }
+    let detail = "not Ethernet, and translated packets need MAC addresses";
+    Finding::failure("interface", detail).mend("ip -br link # choose an Ethernet interface")
+}
+
+fn carrier(link: &Link) -> Finding {
     const CHECK: &str = "interface";
     let name = &link.name;
-    if !link.ethernet {
-        let detail = "not Ethernet, and translated packets need MAC addresses";
-        Finding::failure(CHECK, detail).mend("ip -br link # choose an Ethernet interface")
-    } else if !link.up {
+    if !link.up {
         Finding::warning(CHECK, "it is down").mend(format!("ip link set dev {name} up"))
     } else if !link.carrier {
         Finding::warning(CHECK, "it has no carrier: the cable, or the other end, is off")
             .mend(format!("ip link show dev {name} # after the other end has been seen to"))
     } else {
-        Finding::ok(CHECK, "Ethernet, up, with a carrier")
+        let kind = if link.ethernet { "Ethernet, " } else { "" };
+        Finding::ok(CHECK, format!("{kind}up, with a carrier"))
     }
 }
 

@@ -75,14 +75,14 @@ async fn firewall(config: &Config) -> Vec<Finding> {
 /// Everything but the firewall.
 async fn machine(config: &Config) -> Vec<Finding> {
     let pin_dir = config.daemon.pin_dir();
+    if !config.nat.enabled {
+        return routed(config).await;
+    }
     let mut findings = Host::gather().findings();
     let names: Vec<_> = sides(config).map(|(name, _)| name).collect();
     match links::gather(&names, pin_dir).await {
         Ok(links) => findings.extend(interfaces(config, &links)),
-        Err(error) => findings.push(Finding::failure(
-            "interface",
-            format!("the kernel does not list its interfaces: {error:#}"),
-        )),
+        Err(error) => findings.push(unlisted(&error)),
     }
     findings.push(settings::local_ports(sysctl::local_ports()));
     findings.extend(pin_dir.map(|pin_dir| PinDir::gather(pin_dir).finding()));
@@ -96,6 +96,34 @@ async fn machine(config: &Config) -> Vec<Finding> {
     findings.extend(config.daemon.state_dir().map(place::state_dir));
     findings.push(place::control_socket(&config.daemon.control_socket));
     findings
+}
+
+/// What there is to check where packets are not translated.
+async fn routed(config: &Config) -> Vec<Finding> {
+    let names: Vec<_> = sides(config).map(|(name, _)| name).collect();
+    let mut findings = Vec::new();
+    match links::gather(&names, None).await {
+        Ok(links) => {
+            for (name, side) in sides(config) {
+                let link = links.iter().find(|link| link.name == name);
+                findings.extend(interface::routed(name, side, link));
+                findings.extend(link.map(|_| Forwarding::gather(name).finding(name)));
+            }
+        }
+        Err(error) => findings.push(unlisted(&error)),
+    }
+    if let Some(pin_dir) = config.daemon.pin_dir().filter(|pin_dir| pins::hold_sessions(pin_dir)) {
+        let detail = "a NAT of a former daemon goes on translating, and shall not any more";
+        let unload = format!("igd-control unload --pin-dir {}", pin_dir.display());
+        findings.push(Finding::failure("pinned NAT", detail).mend(unload));
+    }
+    findings.extend(config.daemon.state_dir().map(place::state_dir));
+    findings.push(place::control_socket(&config.daemon.control_socket));
+    findings
+}
+
+fn unlisted(error: &anyhow::Error) -> Finding {
+    Finding::failure("interface", format!("the kernel does not list its interfaces: {error:#}"))
 }
 
 fn interfaces(config: &Config, links: &[Link]) -> Vec<Finding> {

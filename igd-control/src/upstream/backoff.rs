@@ -1,4 +1,4 @@
-//! When a request without an answer is sent again (RFC 6887 8.1.1).
+//! When a request without an answer is sent again (RFC 6887 8.1.1; RFC 6886 3.1).
 
 use crate::mapping::Random;
 use nat_common::BootTime;
@@ -9,10 +9,16 @@ const INITIAL: u64 = 3 * NANOS_PER_SEC;
 /// MRT: the longest pause. MRC and MRD are 0: there is no last time.
 const LONGEST: u64 = 1_024 * NANOS_PER_SEC;
 
+/// The same of NAT-PMP, whose pauses double exactly.
+const INITIAL_NAT_PMP: u64 = NANOS_PER_SEC / 4;
+/// After this one, the ninth, it is given up.
+const LONGEST_NAT_PMP: u64 = 64 * NANOS_PER_SEC;
+
 /// The retransmission timer of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     pause: u64,
+    nat_pmp: bool,
     /// When the request is sent again.
     pub due: BootTime,
 }
@@ -21,14 +27,31 @@ impl Backoff {
     /// After the first request.
     pub fn start(now: BootTime, random: &mut Random) -> Self {
         let pause = spread(INITIAL, random);
-        Self { pause, due: now.plus_nanos(pause) }
+        Self { pause, nat_pmp: false, due: now.plus_nanos(pause) }
+    }
+
+    /// After the first request by NAT-PMP.
+    pub fn start_nat_pmp(now: BootTime) -> Self {
+        let pause = INITIAL_NAT_PMP;
+        Self { pause, nat_pmp: true, due: now.plus_nanos(pause) }
+    }
+
+    /// Before a first request by NAT-PMP, which is not sent until then.
+    pub const fn at(due: BootTime) -> Self {
+        Self { pause: INITIAL_NAT_PMP / 2, nat_pmp: true, due }
+    }
+
+    /// Whether it is given up when it is due.
+    pub const fn is_last(&self) -> bool {
+        self.nat_pmp && self.pause >= LONGEST_NAT_PMP
     }
 
     /// After another one.
     #[must_use]
     pub fn again(self, now: BootTime, random: &mut Random) -> Self {
-        let pause = spread(self.pause.saturating_mul(2).min(LONGEST), random);
-        Self { pause, due: now.plus_nanos(pause) }
+        let twice = self.pause.saturating_mul(2);
+        let pause = if self.nat_pmp { twice } else { spread(twice.min(LONGEST), random) };
+        Self { pause, due: now.plus_nanos(pause), ..self }
     }
 }
 
@@ -63,5 +86,18 @@ mod tests {
             }
             assert!(before.unwrap() >= LONGEST - LONGEST / 10);
         }
+    }
+
+    #[test]
+    fn by_nat_pmp_nine_requests_are_sent_with_pauses_that_double() {
+        let mut random = Random::new(1);
+        let mut timer = Backoff::start_nat_pmp(BootTime(0));
+        let mut sent = vec![0];
+        while !timer.is_last() {
+            sent.push(timer.due.0 / 1_000_000);
+            timer = timer.again(timer.due, &mut random);
+        }
+        assert_eq!(sent, [0, 250, 750, 1_750, 3_750, 7_750, 15_750, 31_750, 63_750]);
+        assert_eq!(timer.due.0 / 1_000_000, 127_750);
     }
 }

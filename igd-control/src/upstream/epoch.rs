@@ -1,4 +1,4 @@
-//! Whether a server still knows what it knew (RFC 6887 8.5).
+//! Whether a server still knows what it knew (RFC 6887 8.5; RFC 6886 3.6).
 
 use nat_common::BootTime;
 use nat_common::time::NANOS_PER_SEC;
@@ -7,9 +7,22 @@ use nat_common::time::NANOS_PER_SEC;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerEpoch(Option<(u32, BootTime)>);
 
+/// By which rule epochs are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// PCP's: neither too slow nor too fast.
+    Pcp,
+    /// NAT-PMP's: only not too slow.
+    NatPmp,
+}
+
 impl ServerEpoch {
     /// Notes an Epoch Time; tells whether it says that the server has lost its state since the last one.
-    pub(super) fn heard(&mut self, now: BootTime, epoch: u32) -> bool {
+    pub(super) fn heard(&mut self, now: BootTime, epoch: u32, rule: Rule) -> bool {
+        let is_invalid = match rule {
+            Rule::Pcp => is_invalid,
+            Rule::NatPmp => is_behind,
+        };
         // The first one is as good as any.
         let lost = self.0.is_some_and(|(then, at)| is_invalid(then, epoch, now.nanos_from(at)));
         self.0 = Some((epoch, now));
@@ -27,6 +40,12 @@ fn is_invalid(previous: u32, current: u32, passed: u64) -> bool {
     client + 2 < server - server / 16 || server + 2 < client - client / 16
 }
 
+/// Two seconds less than 7/8 of the time that has passed, or less than that.
+fn is_behind(previous: u32, current: u32, passed: u64) -> bool {
+    let passed = passed / NANOS_PER_SEC;
+    u64::from(current) + 2 < u64::from(previous) + passed - passed / 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,8 +53,8 @@ mod tests {
     fn lost(previous: u32, current: u32, seconds: u64) -> bool {
         let mut epoch = ServerEpoch::default();
         let start = BootTime(NANOS_PER_SEC);
-        assert!(!epoch.heard(start, previous), "the first one");
-        epoch.heard(start.plus_secs(seconds), current)
+        assert!(!epoch.heard(start, previous, Rule::Pcp), "the first one");
+        epoch.heard(start.plus_secs(seconds), current, Rule::Pcp)
     }
 
     #[test]
@@ -64,8 +83,24 @@ mod tests {
     #[test]
     fn the_next_one_is_compared_with_the_newest() {
         let mut epoch = ServerEpoch::default();
-        epoch.heard(BootTime(0), 5_000);
-        assert!(epoch.heard(BootTime(0).plus_secs(10), 2));
-        assert!(!epoch.heard(BootTime(0).plus_secs(20), 12));
+        epoch.heard(BootTime(0), 5_000, Rule::Pcp);
+        assert!(epoch.heard(BootTime(0).plus_secs(10), 2, Rule::Pcp));
+        assert!(!epoch.heard(BootTime(0).plus_secs(20), 12, Rule::Pcp));
+    }
+
+    #[test]
+    fn an_epoch_of_nat_pmp_may_run_ahead_and_not_behind() {
+        for (previous, current, seconds, lost) in [
+            (100, 160, 60, false),
+            (100, 151, 60, false),
+            (100, 150, 60, true),
+            (100, 10_000, 60, false),
+            (1_000, 0, 60, true),
+        ] {
+            let mut epoch = ServerEpoch::default();
+            let start = BootTime(NANOS_PER_SEC);
+            epoch.heard(start, previous, Rule::NatPmp);
+            assert_eq!(epoch.heard(start.plus_secs(seconds), current, Rule::NatPmp), lost);
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::backoff::part;
 use crate::mapping::Random;
 use nat_common::BootTime;
 use nat_common::time::NANOS_PER_SEC;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 /// Renewals are never closer together (RFC 6887 11.2.1), nanoseconds.
 const CLOSEST: u64 = 4 * NANOS_PER_SEC;
@@ -31,9 +31,15 @@ pub struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(now: BootTime, address: Ipv4Addr, port: u16, lifetime: u32) -> Self {
+    pub(super) fn new(
+        now: BootTime,
+        external: SocketAddrV4,
+        lifetime: u32,
+        filter_echoed: bool,
+    ) -> Self {
         let until = now.plus_secs(lifetime.min(LONGEST).into());
-        Self { address, port, until, filter_echoed: false, since: now, asked: 0 }
+        let (address, port) = (*external.ip(), external.port());
+        Self { address, port, until, filter_echoed, since: now, asked: 0 }
     }
 
     /// When its renewal is asked for next: at random between 1/2 and 5/8 of the lifetime, then between
@@ -62,7 +68,7 @@ impl Lease {
 mod tests {
     use super::*;
 
-    const ADDRESS: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 9);
+    const EXTERNAL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(11, 22, 33, 9), 1);
 
     #[test]
     fn renewals_come_between_a_half_and_five_eighths_and_then_closer() {
@@ -70,7 +76,7 @@ mod tests {
         {
             let mut random = Random::new(seed);
             let start = BootTime(7);
-            let mut lease = Lease::new(start, ADDRESS, 1, lifetime);
+            let mut lease = Lease::new(start, EXTERNAL, lifetime, false);
             let whole = lease.until.nanos_from(start);
             let (mut now, mut count) = (start, 0_u32);
             while let Some(at) = lease.renewal(now, &mut random) {
@@ -90,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_lifetime_of_a_century_is_taken_for_a_day() {
-        let lease = Lease::new(BootTime(0), ADDRESS, 1, u32::MAX);
+        let lease = Lease::new(BootTime(0), EXTERNAL, u32::MAX, false);
         assert_eq!(lease.until, BootTime(0).plus_secs(86_400));
     }
 }

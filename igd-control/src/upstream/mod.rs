@@ -11,6 +11,7 @@ mod interworking;
 pub mod lan;
 mod lease;
 mod place;
+mod stun;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -20,3 +21,4 @@ pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
 pub use interworking::{Interworking, InterworkingConfig, Outcome, Port, State};
 pub use lease::Lease;
 pub use place::{default_gateway, first_address};
+pub use stun::{Seen, StunCheck};

@@ -16,6 +16,7 @@ pub mod port_listing;
 pub mod scpd;
 pub mod soap;
 pub mod ssdp;
+pub mod stun;
 mod tokens;
 mod xml;
 

@@ -9,7 +9,7 @@ use crate::lab::{
     BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, ROUTER_LAN, TcpReflector, WAN_FAR_SIDE,
     tcp_seen_as, wait_until,
 };
-use crate::lease::tcp_opens;
+use crate::lease::tcp_is_shut;
 use anyhow::{Result, ensure};
 use std::fs;
 use std::net::SocketAddrV4;
@@ -69,7 +69,7 @@ pub(super) fn play(report: &mut Report, igd_control: &Path) -> Result<()> {
     report.step("The client deletes it (upnpc -d), and both ports close")?;
     let printed = upnpc.run(&["-d", &outer, "TCP"])?;
     show_lines(report, &printed, &["returned"])?;
-    wait_until("the end of the mapping", SOON, || Ok(!tcp_opens(far, outside)?))?;
+    wait_until("the end of the mapping", SOON, || tcp_is_shut(far, outside))?;
     report.seen(&format!("{outside} (TCP) refuses"))?;
 
     report.step("Stop the daemon, and take the lab down")?;

@@ -7,7 +7,7 @@ use crate::lab::{
     EXTERNAL, LAN_HOST, Lab, Process, ROUTER_LAN, TcpReflector, UdpReflector, WAN_HOST,
     tcp_seen_as, udp_seen_as,
 };
-use crate::lease::{tcp_opens, udp_answers, watch_udp_close};
+use crate::lease::{tcp_opens, udp_answers, udp_is_silent, watch_udp_close};
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::net::{SocketAddrV4, TcpStream, UdpSocket};
@@ -171,7 +171,7 @@ pub(super) fn delete_mapping(report: &mut Report, lab: &Lab, upnpc: &Upnpc<'_>) 
     report.seen(&format!("before: {port} (UDP) answers"))?;
     let printed = upnpc.run(&["-d", &BOUNCE.0.to_string(), "UDP"])?;
     show_lines(report, &printed, &["returned"])?;
-    ensure!(!udp_answers(&lab.wan, port)?, "{port} is still open");
+    ensure!(udp_is_silent(&lab.wan, port)?, "{port} is still open");
     report.seen(&format!("after:  {port} (UDP) is silent"))?;
     let other = external(HTTP);
     let _http = lab.lan.tcp_listener(&internal(HTTP))?;

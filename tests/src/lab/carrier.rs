@@ -63,7 +63,7 @@ impl<'lab> Carrier<'lab> {
             &configuration,
             format!(
                 "ext_ifname=far0\next_ip={external}\nlistening_ip=eth0\nenable_natpmp=yes\n\
-                 enable_upnp=no\nmin_lifetime=120\nmax_lifetime=86400\nsecure_mode=no\n\
+                 enable_upnp=no\npcp_allow_thirdparty=yes\nmin_lifetime=120\nmax_lifetime=86400\nsecure_mode=no\n\
                  upnp_table_name=filter\nupnp_nat_table_name=filter\n\
                  upnp_forward_chain=miniupnpd\nupnp_nat_chain=incoming\n\
                  upnp_nat_postrouting_chain=outgoing\n\

@@ -10,6 +10,7 @@ mod carrier;
 mod kernel;
 mod mtu;
 mod namespace;
+mod nat_pmp;
 pub mod packet;
 mod process;
 mod server;
@@ -21,6 +22,7 @@ pub use carrier::Carrier;
 pub use kernel::Feature;
 pub use mtu::may_be_fragmented;
 pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
+pub use nat_pmp::NatPmpServer;
 pub use process::{Finished, Process};
 pub use server::{Receiver, TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
 pub(crate) use stop::StoppableThread;
@@ -36,6 +38,8 @@ use tempfile::TempDir;
 pub const LAN_HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 /// The router, seen from the LAN.
 pub const ROUTER_LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+/// The network of both.
+const LAN: &str = "192.168.77.0/24";
 /// The host of the second LAN, which [`LabBuilder::second_lan`] makes.
 pub const SECOND_LAN_HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 2);
 /// The router, seen from the second LAN.
@@ -87,6 +91,7 @@ pub struct LabBuilder {
     far_mtu: Option<u16>,
     unwatched: bool,
     beneath: bool,
+    routed: bool,
 }
 
 impl LabBuilder {
@@ -111,6 +116,13 @@ impl LabBuilder {
     pub fn beneath_carrier(mut self) -> Self {
         self.beneath = true;
         self.far_host(1_500)
+    }
+
+    /// Beneath a carrier who knows the way to the LAN, whose packets may come with their own addresses.
+    #[must_use]
+    pub fn routed_beneath_carrier(mut self) -> Self {
+        self.routed = true;
+        self.unwatched().beneath_carrier()
     }
 
     /// Without looking at the packets of the WAN, where that would cost what is measured.
@@ -138,6 +150,9 @@ impl LabBuilder {
         link(&router, "wan0", external, &wan, next)?;
         if !self.beneath {
             wan.ip(&["address", "add", &format!("{OTHER_WAN_HOST}/24"), "dev", "eth0"])?;
+        }
+        if self.routed {
+            wan.ip(&["route", "add", LAN, "via", &BENEATH.to_string()])?;
         }
         lan.ip(&["route", "add", "default", "via", &ROUTER_LAN.to_string()])?;
         router.ip(&["route", "add", "default", "via", &next.to_string()])?;

@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_secs(30);
 /// Longest datagram that is looked at, bytes.
 const DATAGRAM: usize = 2_048;
 /// After a failed receive, so that the failure does not spin.
-const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const RECEIVE_PAUSE: Duration = Duration::from_millis(100);
 
 impl<P: PacketPath> Shared<P> {
     /// Has the client of the server do something, and brings table and server together. Returns what is

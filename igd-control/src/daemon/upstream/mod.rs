@@ -2,31 +2,45 @@
 
 mod carrier;
 mod secret;
+mod stun;
 mod waits;
 
 pub(super) use carrier::Carrier;
+pub(super) use stun::{Stun, told};
 
 use super::shared::{Shared, lock};
 use crate::{
     config,
     igd::{Gateway, Outside, Touched, is_private},
     mapping::PacketPath,
-    upstream::{Interworking, InterworkingConfig, Outcome, Port, State},
+    upstream::{Interworking, InterworkingConfig, Outcome, Port, Seen, State},
 };
 use nat_common::BootTime;
 use std::{collections::HashMap, net::Ipv4Addr, path::Path, sync::Mutex};
 use tokio::sync::{Notify, oneshot};
 
-/// Whether the gateway is itself behind a NAT, by its own address and the one that a server upstream has
-/// given.
-pub(super) fn is_behind_nat(own: Option<Ipv4Addr>, given: Option<Ipv4Addr>) -> bool {
-    own.is_some_and(|own| is_private(own) || given.is_some_and(|given| given != own))
+/// Whether the gateway is itself behind a NAT, by its own address, the one that a server upstream has
+/// given, and the one that somebody outside has seen.
+pub(super) fn is_behind_nat(
+    own: Option<Ipv4Addr>,
+    given: Option<Ipv4Addr>,
+    seen: Option<Ipv4Addr>,
+) -> bool {
+    let other = |other: Option<Ipv4Addr>| other.is_some() && other != own;
+    own.is_some_and(is_private) || (own.is_some() && (other(given) || other(seen)))
 }
 
 /// The same, for people.
-pub(super) fn behind_nat(own: Option<Ipv4Addr>, given: Option<Ipv4Addr>) -> &'static str {
+pub(super) fn behind_nat(
+    own: Option<Ipv4Addr>,
+    given: Option<Ipv4Addr>,
+    seen: Option<Ipv4Addr>,
+) -> &'static str {
     match own {
         Some(own) if given.is_some_and(|given| given != own) => "yes: the one upstream says so",
+        Some(own) if seen.is_some_and(|seen| seen != own) => {
+            "yes: the STUN server sees another address"
+        }
         Some(own) if is_private(own) => "yes: the address of the WAN interface is private",
         Some(_) => "no",
         None => "not known",
@@ -105,6 +119,7 @@ impl Upstream {
             waiting.retain(|sender| !sender.is_closed());
             !waiting.is_empty() && machine.is_pending(*port)
         });
+        gateway.set_undecided(!waiters.is_empty());
     }
 
     /// After an action: whoever has asked for it waits if the server has a say in it.
@@ -157,6 +172,24 @@ impl Upstream {
 }
 
 impl<P: PacketPath> Shared<P> {
+    /// Somebody outside has seen this address in the place of our own, or nobody has. Says so when it means
+    /// another NAT.
+    pub(super) fn is_seen(&self, own: Option<Ipv4Addr>, seen: Seen) {
+        let before = lock(self.seen()).replace(seen);
+        if before == Some(seen) {
+            return;
+        }
+        let address = seen.address();
+        if let (Some(own), Some(seen)) = (own, address) {
+            if own == seen {
+                tracing::info!(%seen, "the address seen from outside is our own");
+            } else {
+                tracing::warn!(%own, %seen, "the address seen from outside differs: double NAT");
+            }
+        }
+        self.change(|_, gateway| gateway.set_seen(address));
+    }
+
     /// What an operator is told of the server; `None` where none is configured.
     pub(super) fn upstream_state(&self) -> Option<State> {
         self.upstream().map(Upstream::state)
@@ -177,16 +210,19 @@ mod tests {
     fn a_private_address_or_another_one_upstream_is_a_nat() {
         let public = Some(Ipv4Addr::new(11, 22, 33, 1));
         let private = Some(Ipv4Addr::new(100, 64, 0, 2));
-        for (own, given, expected) in [
-            (public, None, false),
-            (public, public, false),
-            (private, None, true),
-            (private, public, true),
-            (public, Some(Ipv4Addr::new(11, 22, 33, 9)), true),
-            (None, None, false),
+        let other = Some(Ipv4Addr::new(11, 22, 33, 9));
+        for (own, given, seen, expected) in [
+            (public, None, None, false),
+            (public, public, public, false),
+            (private, None, None, true),
+            (private, public, None, true),
+            (public, other, None, true),
+            (public, None, other, true),
+            (None, None, None, false),
+            (None, None, other, false),
         ] {
-            assert_eq!(is_behind_nat(own, given), expected);
-            assert_eq!(behind_nat(own, given).starts_with("yes"), expected);
+            assert_eq!(is_behind_nat(own, given, seen), expected);
+            assert_eq!(behind_nat(own, given, seen).starts_with("yes"), expected);
         }
     }
 }

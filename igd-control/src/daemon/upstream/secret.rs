@@ -30,7 +30,7 @@ pub(super) fn secret(state_dir: Option<&Path>) -> Uuid {
     secret
 }
 
-fn random() -> io::Result<[u8; 16]> {
+pub(super) fn random() -> io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)

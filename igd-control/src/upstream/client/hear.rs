@@ -4,6 +4,7 @@ use super::{
     BootTime, Client, EndReason, Event, Key, Phase, REFUSED, RETRY, SPREAD, Service, send::number,
 };
 use crate::upstream::backoff::part;
+use crate::upstream::epoch::Rule;
 use crate::upstream::lease::Lease;
 use crate::wire::pcp::{Mapping, Operation, PcpOption, Response, ResponseError, ResultCode};
 use nat_common::Protocol;
@@ -18,10 +19,11 @@ impl Client {
             return;
         }
         match Response::decode(datagram) {
-            Ok(response) => self.answered(now, &response),
-            Err(ResponseError::Version(0)) if self.waiting.is_some() => {
-                self.no_pcp(now, Service::NatPmp);
+            Ok(response) => {
+                self.leave_nat_pmp();
+                self.answered(now, &response);
             }
+            Err(ResponseError::Version(0)) => self.hear_nat_pmp(now, datagram),
             Err(ResponseError::Version(version)) if self.waiting.is_some() => {
                 self.no_pcp(now, Service::OtherVersion(version));
             }
@@ -36,16 +38,23 @@ impl Client {
         if from != self.config.server {
             return;
         }
-        let Ok(response) = Response::decode(datagram) else { return };
+        let response = match Response::decode(datagram) {
+            Ok(response) => response,
+            Err(_) => {
+                self.overhear_nat_pmp(now, datagram);
+                return self.tick(now);
+            }
+        };
         match response.operation() {
             Some(Operation::Announce) if response.is_success() => {
                 let spoke = self.service == Service::Pcp;
                 // It did not speak PCP before, or did not answer.
                 if !spoke {
+                    self.leave_nat_pmp();
                     self.opens = BootTime(0);
-                    self.speaks();
+                    self.speaks(Service::Pcp);
                 }
-                if self.epoch.heard(now, response.epoch) {
+                if self.epoch.heard(now, response.epoch, Rule::Pcp) {
                     let nanos = part(SPREAD * NANOS_PER_SEC, &mut self.random);
                     self.opens = now.plus_nanos(nanos);
                     self.lost();
@@ -66,8 +75,8 @@ impl Client {
         if !expected || mapping.nonce != self.nonce(&key) {
             return;
         }
-        self.speaks();
-        if self.epoch.heard(now, response.epoch) {
+        self.speaks(Service::Pcp);
+        if self.epoch.heard(now, response.epoch, Rule::Pcp) {
             self.lost();
         }
         if response.lifetime == 0 || !self.entries.contains_key(&key) {
@@ -78,7 +87,13 @@ impl Client {
         }
         match response.result {
             ResultCode::Success if response.lifetime == 0 => {}
-            ResultCode::Success => self.granted(now, key, response.lifetime, mapping, response),
+            ResultCode::Success => {
+                let IpAddr::V4(address) = mapping.external else { return };
+                let is_filter = |option: &PcpOption| matches!(option, PcpOption::Filter(_));
+                let echoed = response.options().iter().any(is_filter);
+                let external = SocketAddrV4::new(address, mapping.external_port);
+                self.granted(now, key, response.lifetime, external, echoed);
+            }
             code => self.refused(now, key, code, response.lifetime),
         }
     }
@@ -97,40 +112,38 @@ impl Client {
     }
 
     /// The server is there.
-    fn speaks(&mut self) {
+    pub(super) fn speaks(&mut self, service: Service) {
         self.waiting = None;
-        if std::mem::replace(&mut self.service, Service::Pcp) == Service::Silent {
+        if std::mem::replace(&mut self.service, service) == Service::Silent {
             // Their pauses have grown while nobody answered.
             self.requeue(|phase| matches!(phase, Phase::Asking(_)));
         }
     }
 
     /// The server has forgotten everything (section 8.5).
-    fn lost(&mut self) {
+    pub(super) fn lost(&mut self) {
         self.events.push(Event::StateLost);
         self.endings.clear();
         self.requeue(|phase| matches!(phase, Phase::Held(_)));
     }
 
-    fn granted(
+    pub(super) fn granted(
         &mut self,
         now: BootTime,
         key: Key,
         lifetime: u32,
-        mapping: &Mapping,
-        response: &Response,
+        external: SocketAddrV4,
+        filter_echoed: bool,
     ) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
-        let IpAddr::V4(address) = mapping.external else { return };
-        if entry.wanted.exactly && mapping.external_port != entry.wanted.external_port {
-            // Some servers take no notice of PREFER_FAILURE: what they give instead is given back.
+        if entry.wanted.exactly && external.port() != entry.wanted.external_port {
+            // Some servers take no notice of PREFER_FAILURE, and NAT-PMP has none: what they give instead
+            // is given back.
             self.end(now, key);
             self.refuse(now, key, ResultCode::CannotProvideExternal, 0);
             return;
         }
-        let mut lease = Lease::new(now, address, mapping.external_port, lifetime);
-        let echoed = response.options().iter().any(|option| matches!(option, PcpOption::Filter(_)));
-        lease.filter_echoed = echoed;
+        let lease = Lease::new(now, external, lifetime, filter_echoed);
         entry.lease = Some(lease);
         entry.retried = false;
         entry.refiltered = false;
@@ -139,7 +152,7 @@ impl Client {
         self.events.push(Event::Granted(key, lease));
     }
 
-    fn refused(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
+    pub(super) fn refused(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         // The port is another's: waiting does not help who wants an answer.
         let short = code.is_short() && code != ResultCode::CannotProvideExternal;
@@ -156,7 +169,7 @@ impl Client {
         }
     }
 
-    fn refuse(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
+    pub(super) fn refuse(&mut self, now: BootTime, key: Key, code: ResultCode, lifetime: u32) {
         let Some(entry) = self.entries.get_mut(&key) else { return };
         let event = match entry.lease.take() {
             Some(_) => Event::Ended(key, EndReason::Refused(code)),

@@ -1,6 +1,7 @@
-//! Mappings at one PCP server, asked for and kept.
+//! Mappings at one server of PCP or NAT-PMP, asked for and kept.
 
 mod hear;
+mod nat_pmp;
 mod send;
 
 use super::backoff::Backoff;
@@ -10,6 +11,7 @@ use crate::mapping::Random;
 use crate::wire::pcp::{Filter, Nonce, ResultCode};
 use nat_common::time::NANOS_PER_SEC;
 use nat_common::{BootTime, Protocol};
+use nat_pmp::NatPmp;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -183,6 +185,8 @@ pub struct Client {
     random: Random,
     service: Service,
     epoch: ServerEpoch,
+    /// While the server is spoken to by NAT-PMP.
+    nat_pmp: Option<NatPmp>,
     entries: BTreeMap<Key, Entry>,
     endings: BTreeMap<Key, Ending>,
     schedule: BTreeSet<(BootTime, Key)>,
@@ -205,6 +209,7 @@ impl Client {
             random: Random::new(config.seed),
             service: Service::Unknown,
             epoch: ServerEpoch::default(),
+            nat_pmp: None,
             entries: BTreeMap::new(),
             endings: BTreeMap::new(),
             schedule: BTreeSet::new(),
@@ -342,6 +347,7 @@ impl Client {
             timers,
             silent.map(|since| since.plus_secs(SILENCE)),
             opens.filter(|opens| *opens > BootTime(0)),
+            self.nat_pmp.filter(|_| !self.entries.is_empty()).map(|nat_pmp| nat_pmp.next()),
         ];
         moments.into_iter().flatten().min()
     }

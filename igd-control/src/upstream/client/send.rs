@@ -2,10 +2,10 @@
 
 use super::{
     BootTime, Client, ENDINGS, EndReason, Ending, Event, Key, NO_PCP, Phase, REFUSED, SAYINGS,
-    SILENCE, Service, WINDOW,
+    SILENCE, Service, WINDOW, Wanted,
 };
 use crate::upstream::backoff::Backoff;
-use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, Request};
+use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, Request, ResultCode};
 use nat_common::Protocol;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -19,6 +19,7 @@ impl Client {
             self.due(now, key);
         }
         self.say_endings(now);
+        self.tick_nat_pmp(now);
         if self.waiting.is_some_and(|since| now >= since.plus_secs(SILENCE)) {
             self.service = Service::Silent;
         }
@@ -27,7 +28,7 @@ impl Client {
 
     /// Asks for what waits, as far as the window allows.
     fn begin(&mut self, now: BootTime) {
-        if now < self.opens {
+        if now < self.opens || self.nat_pmp.is_some_and(|nat_pmp| !nat_pmp.is_ready()) {
             return;
         }
         self.opens = BootTime(0);
@@ -44,9 +45,17 @@ impl Client {
                 self.queue.push_back(key);
                 continue;
             }
-            self.ask(now, &key);
-            let timer = Backoff::start(now, &mut self.random);
+            let timer = self.timer(now);
             self.set(key, Phase::Asking(timer));
+            self.ask(now, &key);
+        }
+    }
+
+    /// The timer of a first request.
+    fn timer(&mut self, now: BootTime) -> Backoff {
+        match self.nat_pmp {
+            Some(_) => Backoff::start_nat_pmp(now),
+            None => Backoff::start(now, &mut self.random),
         }
     }
 
@@ -66,6 +75,7 @@ impl Client {
         }
         match phase {
             Phase::Queued => {}
+            Phase::Asking(timer) if timer.is_last() => self.leave_nat_pmp(),
             Phase::Asking(timer) => {
                 self.ask(now, &key);
                 let timer = timer.again(now, &mut self.random);
@@ -75,6 +85,7 @@ impl Client {
                 let Some(lease) = &mut entry.lease else { return };
                 lease.renewing();
                 let lease = *lease;
+                self.refresh_address(now);
                 self.ask(now, &key);
                 let renewal = self.renewal_of(now, &key, &lease);
                 self.set(key, Phase::Held(renewal));
@@ -85,11 +96,26 @@ impl Client {
 
     /// Sends the request for a mapping.
     fn ask(&mut self, now: BootTime, key: &Key) {
+        if self.nat_pmp.is_none() {
+            return self.ask_by_pcp(now, key);
+        }
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        entry.asked = true;
+        let wanted = &entry.wanted;
+        if *key.internal.ip() != self.config.own || !wanted.filters.is_empty() {
+            // NAT-PMP has nothing of the kind.
+            return self.refuse(now, *key, ResultCode::UnsuppOption, 0);
+        }
+        let port = entry.lease.map_or(wanted.external_port, |lease| lease.port);
+        let lifetime = lifetime(now, wanted);
+        self.map_by_nat_pmp(now, key, port, lifetime);
+    }
+
+    pub(super) fn ask_by_pcp(&mut self, now: BootTime, key: &Key) {
         let nonce = self.nonce(key);
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.asked = true;
         let wanted = &entry.wanted;
-        let left = u32::try_from(wanted.until.secs_from(now)).unwrap_or(u32::MAX);
         let mut options = Vec::new();
         if wanted.exactly {
             options.push(PcpOption::PreferFailure);
@@ -110,7 +136,7 @@ impl Client {
             Some(lease) if !wanted.exactly => lease.port,
             _ => wanted.external_port,
         };
-        let lifetime = left.min(wanted.longest).max(1);
+        let lifetime = lifetime(now, wanted);
         let mapping = Mapping {
             nonce,
             protocol: number(key.protocol),
@@ -127,7 +153,7 @@ impl Client {
             return;
         }
         self.say_end(now, &key);
-        let timer = Backoff::start(now, &mut self.random);
+        let timer = self.timer(now);
         self.endings.insert(key, Ending { timer, said: 1 });
     }
 
@@ -147,6 +173,10 @@ impl Client {
 
     /// Section 15: a lifetime of 0, and no external port.
     fn say_end(&mut self, now: BootTime, key: &Key) {
+        if self.nat_pmp.is_some() {
+            // Nothing was asked for others.
+            return self.map_by_nat_pmp(now, key, 0, 0);
+        }
         let mapping = Mapping {
             nonce: self.nonce(key),
             protocol: number(key.protocol),
@@ -196,6 +226,12 @@ impl Client {
             self.set(key, Phase::Queued);
         }
     }
+}
+
+/// Seconds to ask for.
+fn lifetime(now: BootTime, wanted: &Wanted) -> u32 {
+    let left = u32::try_from(wanted.until.secs_from(now)).unwrap_or(u32::MAX);
+    left.min(wanted.longest).max(1)
 }
 
 /// The number of a protocol.

@@ -124,9 +124,9 @@ impl Interworking {
     pub fn is_in_service(&self) -> bool {
         let Some(client) = &self.client else { return false };
         match client.service() {
-            Service::Pcp => true,
+            Service::Pcp | Service::NatPmp => true,
             Service::Silent => client.lease(&heartbeat(client.config().own)).is_some(),
-            Service::Unknown | Service::NatPmp | Service::OtherVersion(_) => false,
+            Service::Unknown | Service::OtherVersion(_) => false,
         }
     }
 
@@ -134,7 +134,7 @@ impl Interworking {
     /// answers.
     pub fn is_pending(&self, port: Port) -> bool {
         self.client.as_ref().is_some_and(|client| {
-            matches!(client.service(), Service::Unknown | Service::Pcp)
+            matches!(client.service(), Service::Unknown | Service::Pcp | Service::NatPmp)
                 && client.is_pending(&self.endpoints.key(client, port))
         })
     }

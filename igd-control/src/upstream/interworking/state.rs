@@ -34,9 +34,11 @@ impl fmt::Display for State {
             None => f.write_str("no address of our own to ask it from"),
             Some(Service::Unknown) => f.write_str("has not answered yet"),
             Some(Service::Silent) => f.write_str("does not answer"),
-            Some(Service::NatPmp) => f.write_str("speaks NAT-PMP only, which is not used"),
             Some(Service::OtherVersion(version)) => write!(f, "speaks version {version} only"),
-            Some(Service::Pcp) => {
+            Some(service @ (Service::Pcp | Service::NatPmp)) => {
+                if service == Service::NatPmp {
+                    f.write_str("by NAT-PMP, ")?;
+                }
                 write!(f, "{} of {} mappings in force", self.held, self.wanted)?;
                 match self.unproven {
                     0 => Ok(()),

@@ -1,6 +1,7 @@
 //! The client on a virtual clock, with a server that does as it is told.
 
 mod mirror;
+mod nat_pmp;
 mod random;
 pub(crate) mod server;
 mod timing;
@@ -291,20 +292,6 @@ fn many_mappings_are_asked_for_a_window_at_a_time() {
     world.deaf = false;
     world.pass(4);
     assert!((6_000..6_200).all(|port| world.server.has(world.now, port)));
-}
-
-#[test]
-fn a_server_of_nat_pmp_only_is_recognised_and_left_alone() {
-    let mut world = World::new();
-    world.server.nat_pmp = true;
-    world.exactly(6_000, 100_000);
-    assert_eq!(world.client.service(), Service::NatPmp);
-    world.requests();
-    world.pass(599);
-    assert_eq!(world.requests(), 0);
-    world.server.nat_pmp = false;
-    world.pass(2);
-    assert_eq!(world.client.service(), Service::Pcp);
 }
 
 #[test]

@@ -10,7 +10,7 @@ enum Step {
     Forget(u16),
     Pass(u64),
     Deaf(bool),
-    Restart,
+    Restart(bool),
     Take(u16),
     Fail(u8, u32),
     Garbage(Vec<u8>),
@@ -23,7 +23,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => port.clone().prop_map(Step::Forget),
         4 => (0..400_u64).prop_map(Step::Pass),
         2 => any::<bool>().prop_map(Step::Deaf),
-        1 => Just(Step::Restart),
+        1 => any::<bool>().prop_map(Step::Restart),
         1 => port.prop_map(Step::Take),
         1 => (0..20_u8, 0..4_u32).prop_map(|(code, times)| Step::Fail(code, times)),
         1 => prop::collection::vec(any::<u8>(), 0..80).prop_map(Step::Garbage),
@@ -50,8 +50,9 @@ proptest! {
                 }
                 Step::Pass(seconds) => world.pass(seconds),
                 Step::Deaf(deaf) => world.deaf = deaf,
-                Step::Restart => {
+                Step::Restart(nat_pmp) => {
                     world.server = Server::new(world.now);
+                    world.server.nat_pmp = nat_pmp;
                     world.server.longest = 300;
                 }
                 Step::Take(port) => world.server.taken.push(port),

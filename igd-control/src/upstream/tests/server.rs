@@ -1,6 +1,7 @@
 //! A PCP server in memory.
 
 use crate::upstream::Key;
+use crate::wire::nat_pmp;
 use crate::wire::pcp::{
     Mapping, Nonce, Operation, Payload, PcpOption, Request, Response, ResultCode, error_response,
 };
@@ -30,6 +31,7 @@ pub(crate) struct Server {
     pub(crate) ignores_prefer_failure: bool,
     pub(crate) knows_filters: bool,
     pub(crate) nat_pmp: bool,
+    pub(crate) external: Ipv4Addr,
     /// Answers so many requests by this error.
     pub(crate) fails: Option<(ResultCode, u32)>,
 }
@@ -44,6 +46,7 @@ impl Server {
             ignores_prefer_failure: false,
             knows_filters: true,
             nat_pmp: false,
+            external: EXTERNAL,
             fails: None,
         }
     }
@@ -63,8 +66,14 @@ impl Server {
     }
 
     pub(crate) fn answer(&mut self, now: BootTime, datagram: &[u8]) -> Option<Vec<u8>> {
-        if self.nat_pmp {
-            return Some(vec![0, 128, 0, 1, 0, 0, 0, 9]);
+        let old = datagram.first() == Some(&nat_pmp::VERSION);
+        if old != self.nat_pmp {
+            let other = |code| error_response(datagram, code, 1_800, self.epoch(now), true);
+            let unsupported = [0, 128, 0, 1, 0, 0, 0, 9].to_vec();
+            return Some(if old { other(ResultCode::UnsuppVersion) } else { unsupported });
+        }
+        if old {
+            return Some(self.answer_nat_pmp(now, datagram));
         }
         let request = Request::decode(datagram).expect("the client writes well");
         assert_eq!(request.client, IpAddr::V4(OWN));
@@ -77,6 +86,37 @@ impl Server {
             }
             Err(code) => Some(error_response(datagram, code, 30, epoch, true)),
         }
+    }
+
+    fn answer_nat_pmp(&mut self, now: BootTime, datagram: &[u8]) -> Vec<u8> {
+        let respond = |epoch, result, answer| nat_pmp::Response { result, epoch, answer }.encode();
+        let epoch = self.epoch(now);
+        let request = nat_pmp::Request::decode(datagram).expect("the client writes well");
+        let nat_pmp::Request::Map(asked) = request else {
+            let answer = nat_pmp::Answer::Address(self.external);
+            return respond(epoch, nat_pmp::ResultCode::Success, answer);
+        };
+        let number = if asked.protocol == Protocol::Tcp { 6 } else { 17 };
+        let same = Mapping {
+            nonce: Nonce([0; 12]),
+            protocol: number,
+            internal_port: asked.internal_port,
+            external_port: asked.external_port,
+            external: Ipv4Addr::UNSPECIFIED.into(),
+        };
+        let operation = Operation::Map(same);
+        let options = Vec::new();
+        let client = IpAddr::V4(OWN);
+        let request = Request { lifetime: asked.lifetime, client, operation, options };
+        let (result, external_port, lifetime) = match self.map(now, &request) {
+            Ok((mapping, lifetime)) => {
+                (nat_pmp::ResultCode::Success, mapping.external_port, lifetime)
+            }
+            Err(ResultCode::NotAuthorized) => (nat_pmp::ResultCode::NotAuthorized, 0, 0),
+            Err(_) => (nat_pmp::ResultCode::OutOfResources, 0, 0),
+        };
+        let mapping = nat_pmp::Mapping { external_port, lifetime, ..asked };
+        respond(epoch, result, nat_pmp::Answer::Map(mapping))
     }
 
     fn map(&mut self, now: BootTime, request: &Request) -> Result<(Mapping, u32), ResultCode> {
@@ -130,7 +170,7 @@ impl Server {
             nonce: asked.nonce,
             until: now.plus_secs(lifetime.into()),
         });
-        Ok((Mapping { external_port: port, external: EXTERNAL.into(), ..asked }, lifetime))
+        Ok((Mapping { external_port: port, external: self.external.into(), ..asked }, lifetime))
     }
 
     /// The external port of an internal endpoint.

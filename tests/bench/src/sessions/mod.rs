@@ -27,6 +27,6 @@ pub fn sessions(
         std::fs::read(object).with_context(|| format!("cannot read {}", object.display()))?;
     let memory = memory::measure(&mut progress)?;
     let openings = opening::measure(&object, rounds, &mut progress)?;
-    let sweep = sweep::measure(&object, &mut progress)?;
+    let sweep = sweep::measure(&object, rounds, &mut progress)?;
     Ok(SessionsReport { openings, memory, sweep })
 }

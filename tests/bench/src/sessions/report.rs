@@ -50,12 +50,14 @@ impl SessionsReport {
             let (each, bytes, endpoints) = (memory.each(), mib(bytes), mib(endpoints));
             let _ = writeln!(text, "| {sessions} | {bytes:.0} | {each:.0} | {endpoints:.0} |");
         }
-        let Sweep { cpu, held_up } = &self.sweep;
+        let Sweep { cpu, held_up, held_up_by_reading } = &self.sweep;
         let _ = writeln!(
             text,
-            "\nSweeping a million sessions takes {cpu:.2} s of a CPU. On another CPU a packet takes {} times \
-             what it took before.",
-            spread(held_up, 2)
+            "\nSweeping a million sessions takes {} s of a CPU. On another CPU a packet takes {} times what it \
+             took before; while the one CPU only reads memory, {} times.",
+            spread(cpu, 2),
+            spread(held_up, 2),
+            spread(held_up_by_reading, 2)
         );
         text
     }

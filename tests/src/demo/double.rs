@@ -69,7 +69,7 @@ pub(super) fn play(report: &mut Report, igd_control: &Path) -> Result<()> {
     report.step("The client deletes it (upnpc -d), and both ports close")?;
     let printed = upnpc.run(&["-d", &outer, "TCP"])?;
     show_lines(report, &printed, &["returned"])?;
-    wait_until("the end of the mapping", SOON, || Ok(tcp_is_shut(far, outside)?))?;
+    wait_until("the end of the mapping", SOON, || tcp_is_shut(far, outside))?;
     report.seen(&format!("{outside} (TCP) refuses"))?;
 
     report.step("Stop the daemon, and take the lab down")?;

@@ -48,7 +48,11 @@ fn start(lab: &Lab) -> Result<Daemon<'_>> {
 
 /// Waits until `igd-control status` says this of the server.
 fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    let told = || Ok(daemon.status()?["upstream"].as_str().is_some_and(|it| it.contains(words)));
+    let told = || {
+        let status = daemon.status()?;
+        let upstream = status.get("upstream").and_then(serde_json::Value::as_str);
+        Ok(upstream.is_some_and(|it| it.contains(words)))
+    };
     wait_until(words, SOON, told)
 }
 

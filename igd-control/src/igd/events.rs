@@ -8,7 +8,7 @@ use nat_common::BootTime;
 
 impl<P: PacketPath> Gateway<P> {
     /// The values of the evented variables of a service, in the order of its table. They are what the
-    /// actions answer.
+    /// actions answer, but for mappings to which a server upstream has yet to agree.
     pub fn evented(&self, now: BootTime, service: ServiceKind) -> Vec<(&'static str, String)> {
         let variables = service.spec().variables.iter().filter(|variable| variable.evented);
         let value = |name| self.evented_value(now, service, name).unwrap_or_default();
@@ -21,8 +21,8 @@ impl<P: PacketPath> Gateway<P> {
             "PossibleConnectionTypes" => nth(self.connection_type_info(), 1),
             "ConnectionStatus" => nth(self.status_info(now), 0),
             "ExternalIPAddress" => nth(self.external_ip_address(), 0),
-            "PortMappingNumberOfEntries" => Some(self.table.number_of_entries().to_string()),
-            "SystemUpdateID" => Some(self.table.changes().to_string()),
+            "PortMappingNumberOfEntries" => Some(self.counts().0.to_string()),
+            "SystemUpdateID" => Some(self.counts().1.to_string()),
             "PhysicalLinkStatus" => nth(self.common_link_properties(), 3),
             "EnabledForInternet" => Some(Value::Boolean(self.connection.is_enabled()).to_string()),
             "NumberOfActiveConnections" => Some(u8::from(self.connection.transits()).to_string()),

@@ -118,6 +118,10 @@ pub struct Gateway<P> {
     pub(super) outside: Outside,
     /// The address that somebody outside has seen.
     pub(super) seen: Option<Ipv4Addr>,
+    /// How many mappings and changes there were when nothing was undecided last.
+    pub(super) settled: (u16, u32),
+    /// The same, while something is.
+    pub(super) withheld: Option<(u16, u32)>,
     /// What the last action was about.
     pub(super) touched: Option<Touched>,
 }
@@ -141,6 +145,8 @@ impl<P: PacketPath> Gateway<P> {
             listings: Arc::default(),
             outside: Outside::default(),
             seen: None,
+            settled: (0, 0),
+            withheld: None,
             touched: None,
         };
         gateway.refresh(now);

@@ -113,6 +113,26 @@ impl<P: PacketPath> Gateway<P> {
         self.seen = seen;
     }
 
+    /// Whether the server upstream has yet to agree to what somebody waits for: subscribers are told no new
+    /// number of mappings meanwhile, since it may refuse.
+    pub fn set_undecided(&mut self, undecided: bool) {
+        if undecided {
+            self.withheld.get_or_insert(self.settled);
+        } else {
+            self.withheld = None;
+            self.settled = self.live_counts();
+        }
+    }
+
+    /// PortMappingNumberOfEntries and SystemUpdateID, as subscribers are told them.
+    pub(super) fn counts(&self) -> (u16, u32) {
+        self.withheld.unwrap_or_else(|| self.live_counts())
+    }
+
+    fn live_counts(&self) -> (u16, u32) {
+        (self.table.number_of_entries(), self.table.changes())
+    }
+
     /// What lies beyond, from now on.
     pub fn set_outside(&mut self, outside: Outside) {
         self.outside = outside;

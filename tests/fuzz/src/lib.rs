@@ -18,6 +18,7 @@ pub mod pcp_server;
 mod reader;
 pub mod soap;
 pub mod ssdp;
+pub mod upstream;
 
 /// Something that takes arbitrary bytes.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     Target { name: "config", run: config::run },
     Target { name: "gena", run: gena::run },
     Target { name: "packet", run: packet::run },
@@ -40,4 +41,5 @@ pub const TARGETS: [Target; 7] = [
     Target { name: "pcp_server", run: pcp_server::run },
     Target { name: "soap", run: soap::run },
     Target { name: "ssdp", run: ssdp::run },
+    Target { name: "upstream", run: upstream::run },
 ];

@@ -163,11 +163,16 @@ async fn traffic_is_read_when_it_is_asked_for() {
 
 /// A gateway beneath a server, which hears it a tenth of a second later, or not at all when there is none.
 async fn beneath(server: Arc<Mutex<Option<Server>>>) -> Arc<Shared<FakePath>> {
+    beneath_with(server, true).await
+}
+
+/// The same, with a NAT of its own or without.
+async fn beneath_with(server: Arc<Mutex<Option<Server>>>, nat: bool) -> Arc<Shared<FakePath>> {
     let path = FakePath { external: Some(OWN), ..FakePath::new() };
     let gateway = Gateway::new(clock(), &GatewayConfig::default(), path);
     let identity = Identity::new(&Config::default());
     let config = config::Upstream { server: SERVER.ip().to_string(), ..Default::default() };
-    let upstream = Upstream::new(&config, true, None).unwrap();
+    let upstream = Upstream::new(&config, nat, None).unwrap();
     upstream.server_is(Some(*SERVER.ip()));
     let shared = Shared::new(gateway, clock, &identity, FakeWan).beneath(Some(upstream));
     let shared = Arc::new(shared);
@@ -222,6 +227,45 @@ async fn a_control_point_does_not_wait_for_a_server_that_is_silent() {
     map_port(&shared, 4001, 600).await;
     assert_eq!(asked.elapsed().as_secs(), 0);
     assert!(is_open(&shared, 4000) && is_open(&shared, 4001));
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_nat_here_a_control_point_gets_nothing_from_a_server_that_is_silent() {
+    let server = Arc::new(Mutex::new(Some(Server::new(clock()))));
+    let shared = beneath_with(Arc::clone(&server), false).await;
+    map_port(&shared, 4000, 600).await;
+    *lock(&server) = None;
+    for seconds in [9..=11, 0..=0] {
+        let asked = Instant::now();
+        let (status, body) = ask_for_port(&shared, 4001, 600).await;
+        assert!(status == 500 && body.contains(">501<"), "{body}");
+        assert!(
+            seconds.contains(&asked.elapsed().as_secs()),
+            "it may still answer, the first time"
+        );
+        assert!(!is_open(&shared, 4001));
+    }
+    assert!(is_open(&shared, 4000), "what it has granted holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn subscribers_are_told_of_a_mapping_when_the_server_has_granted_it() {
+    let server = Arc::new(Mutex::new(Some(Server::new(clock()))));
+    let shared = beneath(Arc::clone(&server)).await;
+    if let Some(server) = lock(&server).as_mut() {
+        server.fails = Some((ResultCode::NoResources, 1));
+    }
+    let told = || {
+        let events = shared.lock().evented(clock(), ServiceKind::WanIpConnection(Tree::Igd2));
+        let number = events.iter().find(|(name, _)| *name == "PortMappingNumberOfEntries");
+        number.unwrap().1.clone()
+    };
+    let look = async {
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(told(), "0", "it has not agreed yet");
+    };
+    tokio::join!(map_port(&shared, 4000, 600), look);
+    assert_eq!(told(), "1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -119,6 +119,7 @@ impl Upstream {
             waiting.retain(|sender| !sender.is_closed());
             !waiting.is_empty() && machine.is_pending(*port)
         });
+        gateway.set_undecided(!waiters.is_empty());
     }
 
     /// After an action: whoever has asked for it waits if the server has a say in it.

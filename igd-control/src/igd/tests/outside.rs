@@ -44,6 +44,23 @@ fn a_private_address_is_told_unless_it_is_to_be_hidden() {
 }
 
 #[test]
+fn subscribers_hear_of_no_mapping_that_may_yet_be_refused() {
+    let mut gateway = gateway(Policy::Open);
+    gateway.set_undecided(false);
+    let told = |gateway: &Gateway<FakePath>| {
+        let events = gateway.evented(NOW, V2);
+        let value = |name| events.iter().find(|event| event.0 == name).unwrap().1.clone();
+        (value("PortMappingNumberOfEntries"), value("SystemUpdateID"))
+    };
+    let before = told(&gateway);
+    call(&mut gateway, HOST_A, "AddPortMapping", &ADD).unwrap();
+    gateway.set_undecided(true);
+    assert_eq!(told(&gateway), before);
+    gateway.set_undecided(false);
+    assert_eq!(told(&gateway), ("1".to_owned(), "1".to_owned()));
+}
+
+#[test]
 fn nobody_has_every_port_beneath_another_nat() {
     let mut gateway = gateway(Policy::Open);
     let all = with(&ADD, &[("NewExternalPort", "0"), ("NewInternalPort", "5001")]);

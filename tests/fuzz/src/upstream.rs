@@ -1,0 +1,47 @@
+//! What servers beyond the gateway send it: answers and announcements of PCP and NAT-PMP, and of STUN.
+
+use igd_control::upstream::{Client, ClientConfig, Key, StunCheck, Wanted};
+use igd_control::wire::stun::{TransactionId, binding_response, mapped_address};
+use nat_common::{BootTime, Protocol};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use uuid::Uuid;
+
+const OWN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
+const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 5_351);
+const ID: TransactionId = TransactionId([7; 12]);
+/// Steps that are taken, so that an input ends.
+const STEPS: usize = 64;
+
+/// Takes datagrams, each behind its length and the seconds that pass before it. The client stays within its
+/// window and holds no lease that has ended.
+pub fn run(input: &[u8]) {
+    let mut now = BootTime(1_000_000_000);
+    let config = ClientConfig { own: OWN, server: SERVER, secret: Uuid::from_u128(7), seed: 1 };
+    let mut client = Client::new(config);
+    let mut check = StunCheck::new();
+    check.own_is(now, Some(OWN));
+    for port in 6_000..6_004 {
+        let key = Key { protocol: Protocol::Udp, internal: SocketAddrV4::new(OWN, port) };
+        client.want(now, key, Wanted::exactly(port, now.plus_secs(100_000)));
+    }
+    let mut rest = input;
+    for _ in 0..STEPS {
+        let [length, seconds, after @ ..] = rest else { break };
+        let (datagram, after) = after.split_at(usize::from(*length).min(after.len()));
+        rest = after;
+        now = now.plus_secs(u64::from(*seconds));
+        client.hear(now, SERVER, datagram);
+        client.overhear(now, SERVER, datagram);
+        let sent = client.take_datagrams();
+        assert!(sent.len() < 1_000, "the client floods its server");
+        client.take_events();
+        for key in client.keys() {
+            assert!(client.lease(&key).is_none_or(|lease| lease.until >= now));
+        }
+        check.tick(now, ID);
+        check.hear(now, datagram);
+        if let Some(seen) = mapped_address(datagram, ID) {
+            assert_eq!(mapped_address(&binding_response(ID, seen), ID), Some(seen));
+        }
+    }
+}

@@ -73,6 +73,14 @@ impl Contact {
         }
         true
     }
+
+    /// Moves its end to `until`, if that is earlier and it is `holder`'s.
+    #[inline(always)]
+    pub fn shorten(&self, holder: u64, until: BootTime) {
+        if self.holder.get() == holder && self.deadline.get() > until.0 {
+            self.deadline.set(until.0);
+        }
+    }
 }
 
 /// A [`Contact`] as user space reads it from the map.
@@ -108,6 +116,17 @@ mod tests {
         assert!(!contact.counts(own, BootTime(100)));
         assert!(contact.extend(own, BootTime(200)) && contact.counts(own, BootTime(199)));
         assert!(contact.extend(own, BootTime(150)) && contact.counts(own, BootTime(199)));
+    }
+
+    #[test]
+    fn only_its_holder_shortens_a_contact() {
+        let own = holder(CLIENT, 7);
+        let contact = Contact::new(own, BootTime(100));
+        contact.shorten(holder(CLIENT, 8), BootTime(50));
+        contact.shorten(own, BootTime(200));
+        assert!(contact.counts(own, BootTime(99)) && !contact.counts(own, BootTime(100)));
+        contact.shorten(own, BootTime(50));
+        assert!(!contact.counts(own, BootTime(50)));
     }
 
     #[test]

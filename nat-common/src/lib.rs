@@ -17,6 +17,7 @@ pub mod hints;
 pub mod link;
 pub mod mapping_note;
 pub mod maps;
+pub mod peer;
 pub mod ports;
 pub mod protocol;
 pub mod session;

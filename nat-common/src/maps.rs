@@ -16,6 +16,9 @@ pub const REMOTES: &str = "REMOTES";
 pub const FILTERS: &str = "FILTERS";
 /// Hash: [`crate::contact::ContactKey`] to [`crate::contact::Contact`].
 pub const CONTACTS: &str = "CONTACTS";
+/// Hash: [`crate::session::SessionKey`] of the client's packets to [`crate::peer::PeerRecord`]. The
+/// daemon's alone.
+pub const PEERS: &str = "PEERS";
 /// Hash: address of an internal client to [`crate::client::Client`].
 pub const CLIENTS: &str = "CLIENTS";
 /// Hash: address of an internal client to [`crate::client::Ended`].
@@ -61,6 +64,9 @@ pub const NOT_IN_POOL: u32 = u32::MAX;
 /// Entries of [`CONTACTS`] where all filtering is endpoint-independent and nobody asks for them.
 pub const NO_CONTACTS: u32 = 16;
 
+/// Most PEER requests that can be in force at a time.
+pub const MAX_PEERS: u32 = 65_536;
+
 /// Most internal clients whose limits are kept; others have none.
 pub const MAX_CLIENTS: u32 = 16_384;
 
@@ -82,6 +88,8 @@ pub const PROGRAM_TRUNK_WAN: &str = "trunk_wan";
 pub const PROGRAM_NEIGHBOUR: &str = "nat_neighbour";
 /// Name of the traffic-control program that guards what the kernel sends from the WAN interface.
 pub const PROGRAM_GUARD: &str = "wan_guard";
+/// Name of the program, on no interface, that makes and prolongs sessions for the daemon.
+pub const PROGRAM_PEER: &str = "nat_peer";
 /// Name of the program that walks over the sessions.
 pub const PROGRAM_SWEEP: &str = "sweep_sessions";
 

@@ -35,6 +35,13 @@ pub const fn slot_index(address: u32, protocol: Protocol, port: u16) -> u32 {
     (address * Protocol::COUNT + protocol as u32) * PORTS + port as u32
 }
 
+/// Spreads internal clients over a pool of so many addresses: neighbours in a network evenly.
+#[inline(always)]
+pub const fn pool_index(client: NetAddr, pool_len: u32) -> u32 {
+    let hash = u32::from_be_bytes(client.octets()).wrapping_mul(0x9e37_79b1);
+    ((hash as u64 * pool_len as u64) >> 32) as u32
+}
+
 /// An internal endpoint: the LAN host's address and port (or ICMP query identifier).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Endpoint {

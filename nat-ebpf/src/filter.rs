@@ -73,6 +73,16 @@ pub fn note<T: Tables>(tables: &T, settings: &Settings, pair: &Pair, until: Boot
     }
 }
 
+/// Has a contact end at `until`, if it is the client's and would last longer.
+#[inline(never)]
+pub fn shorten<T: Tables>(tables: &T, settings: &Settings, pair: &Pair, until: BootTime) {
+    if let Some(key) = pair.key(settings)
+        && let Some(contact) = tables.contact(&key)
+    {
+        contact.shorten(pair.holder(settings), until);
+    }
+}
+
 /// Lets a contact last until `until`, if the client has it: an answer does not make one.
 #[inline(never)]
 pub fn prolong<T: Tables>(

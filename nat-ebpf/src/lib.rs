@@ -26,6 +26,7 @@ pub mod mss;
 pub mod next_hop;
 pub mod open;
 pub mod parse;
+pub mod peer;
 pub mod process;
 pub mod rewrite;
 pub mod tables;

@@ -9,6 +9,7 @@ use crate::limits;
 use crate::tables::{EndpointRequest, InsertError, Tables};
 use crate::verdict::{Step, Verdict, fold};
 use nat_common::hints::list_index;
+pub use nat_common::ports::pool_index;
 use nat_common::ports::{Owner, slot_index};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::settings::{PortRange, Settings};
@@ -224,13 +225,6 @@ fn ask_for_hints<T: Tables>(tables: &T, list: u32) {
     {
         tables.ask_for_hints(list);
     }
-}
-
-/// Spreads internal clients over a pool of so many addresses: neighbours in a network evenly.
-#[inline(always)]
-pub const fn pool_index(client: NetAddr, pool_len: u32) -> u32 {
-    let hash = u32::from_be_bytes(client.octets()).wrapping_mul(0x9e37_79b1);
-    ((hash as u64 * pool_len as u64) >> 32) as u32
 }
 
 #[cfg(test)]

@@ -67,7 +67,9 @@ const PCP_REQUIREMENTS: &str = "
     8.2-mismatch 8.2-overload 8.5-counts 8.5-kept 8.5-reset 9 11.3-create 11.3-nonce 11.3-renew
     11.3-implicit 11.3-static 11.3-other 11.3-any 11.3-address 11.3-protocol 11.3-all-ports
     11.3-all 11.3-senseless 11.3-policy 11.3-quota 11.3-network 15-lifetime 15-end 15.1-delete
-    15.1-static 15.1-all 12 12.2 13.1-prohibited 13.1-authorized 13.1-own 13.2 13.3-enforced
+    15.1-static 15.1-all 12-option 12-eim 12.1-zero 12.2-suggested 12.2-prefer 12.3-create
+    12.3-extend 12.3-map 12.3-nonce 12.3-policy 12.3-quota 12.3-end 12.3-tcp 15-zero 8.5-peer
+    13.1-prohibited 13.1-authorized 13.1-own 13.2 13.3-enforced
     13.3-add 13.3-limit 13.3-prefix 14.1-request 14.1-unsolicited 14.1-repeats 14.2 6886-3-layout
     6886-3.2 6886-3.2.1 6886-3.3-create 6886-3.3-companion 6886-3.3-other 6886-3.3-existing
     6886-3.3-source 6886-3.3-lifetime 6886-3.4-delete 6886-3.4-manual 6886-3.4-rst 6886-3.4-all

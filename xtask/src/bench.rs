@@ -3,7 +3,7 @@
 use crate::workspace::Workspace;
 use crate::{build, setup, steps};
 use anyhow::{Context as _, Result, bail, ensure};
-use nat_bench::{Comparison, ControlOptions, Kind, Options};
+use nat_bench::{Comparison, ControlOptions, Kind, Options, PktgenOptions};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -21,6 +21,9 @@ enum What {
     /// The control plane beside miniupnpd: adding, reading, listing and removing while the tables grow, memory,
     /// and when the first packet comes through.
     Control(Control),
+    /// The packet path between interfaces of this box, by the kernel's pktgen, beside the same contestants. Says
+    /// what it changes on the box, and puts it back.
+    Pktgen(PktgenOptions),
     /// Two CPUs with a queue each, beside one.
     Cores {
         /// How often each number of CPUs has its turn.
@@ -87,6 +90,10 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     match &args.what {
         What::Data(args) => data(workspace, args),
         What::Control(args) => control(workspace, args),
+        What::Pktgen(options) => {
+            let report = nat_bench::pktgen(options, &programs(workspace)?, steps::say)?;
+            report.map_or(Ok(()), |report| tell(workspace, "pktgen", &report.table(), &report))
+        }
         What::Cores { rounds } => {
             let report = nat_bench::cores(&programs(workspace)?, *rounds)?;
             tell(workspace, "cores", &report.table(), &report)

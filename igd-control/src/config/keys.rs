@@ -215,6 +215,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "pcp",
+        "peer",
+        "true",
+        "Answer PCP's PEER, by which clients have single sessions last without keepalives; else it is an \
+         unsupported opcode.",
+    ),
+    key(
+        "pcp",
         "min-lifetime",
         "120",
         "Seconds that the shortest mapping by PCP lasts, 1 to max-lifetime: what is given to who asks \

@@ -167,6 +167,8 @@ pub struct Pcp {
     pub nat_pmp: bool,
     /// Whether clients may ask for others, where the policy lets them.
     pub third_party: bool,
+    /// Whether PEER is answered.
+    pub peer: bool,
     /// The shortest mapping by PCP.
     pub min_lifetime: u32,
     /// The longest mapping.
@@ -175,17 +177,17 @@ pub struct Pcp {
 
 impl Default for Pcp {
     fn default() -> Self {
-        let pcp::Settings { nat_pmp, third_party, min_lifetime, max_lifetime } =
+        let pcp::Settings { nat_pmp, third_party, peer, min_lifetime, max_lifetime } =
             pcp::Settings::default();
-        Self { enabled: true, nat_pmp, third_party, min_lifetime, max_lifetime }
+        Self { enabled: true, nat_pmp, third_party, peer, min_lifetime, max_lifetime }
     }
 }
 
 impl Pcp {
     /// What the server is told.
     pub const fn settings(&self) -> pcp::Settings {
-        let Self { nat_pmp, third_party, min_lifetime, max_lifetime, .. } = *self;
-        pcp::Settings { nat_pmp, third_party, min_lifetime, max_lifetime }
+        let Self { nat_pmp, third_party, peer, min_lifetime, max_lifetime, .. } = *self;
+        pcp::Settings { nat_pmp, third_party, peer, min_lifetime, max_lifetime }
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     store::{Clock, Moment},
 };
 use nat_common::BootTime;
+use nat_common::time::NANOS_PER_SEC;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder},
@@ -12,6 +13,7 @@ use std::{
     net::Ipv4Addr,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 /// The file's name in the directory of the daemon's state.
@@ -27,48 +29,76 @@ struct Written {
     passed: u64,
     /// The external address that there was last.
     address: Option<Ipv4Addr>,
+    /// Nanoseconds of the epoch when what PEER had asked for was over at the latest.
+    #[serde(default)]
+    peers: u64,
 }
 
+/// So much later than it is PEER's last end is written down, nanoseconds: renewals need not be, then.
+const SLACK: u64 = 3_600 * NANOS_PER_SEC;
+
 /// Where the epoch is kept.
-pub(super) struct Epochs(Option<(PathBuf, Clock)>);
+pub(super) struct Epochs {
+    place: Option<(PathBuf, Clock)>,
+    /// The end of what PEER has asked for, as it is written down.
+    peers: Mutex<BootTime>,
+}
 
 impl Epochs {
     /// In a directory, if there is one.
     pub(super) fn of(directory: Option<&Path>, clock: Clock) -> Self {
-        Self(directory.map(|directory| (directory.join(FILE), clock)))
+        let place = directory.map(|directory| (directory.join(FILE), clock));
+        Self { place, peers: Mutex::default() }
     }
 
     /// Nowhere.
     pub(super) const fn none() -> Self {
-        Self(None)
+        Self { place: None, peers: Mutex::new(BootTime(0)) }
     }
 
     /// The epoch of a start: the former one, if all is there again that was there in it (RFC 6887 8.5)
-    /// and the clocks can tell for how long it has lasted.
-    pub(super) fn begin(&self, now: BootTime, lossless: bool) -> Epoch {
+    /// and the clocks can tell for how long it has lasted. `sessions`: those of a former daemon are, with
+    /// what PEER has asked for.
+    pub(super) fn begin(&self, now: BootTime, lossless: bool, sessions: bool) -> Epoch {
         let former = self.read().filter(|_| lossless);
-        let epoch = former.map(|(passed, address)| Epoch::resumed(now, passed, address));
-        let epoch = epoch.unwrap_or_else(|| Epoch::new(now));
+        let former = former.filter(|(passed, written)| sessions || written.peers <= *passed);
+        let resume = |(passed, written): (u64, Written)| {
+            *self.peers() = now.plus_nanos(written.peers.saturating_sub(passed));
+            Epoch::resumed(now, passed, written.address)
+        };
+        let epoch = former.map_or_else(|| Epoch::new(now), resume);
         self.keep(now, &epoch);
         epoch
     }
 
     /// Writes it down.
     pub(super) fn keep(&self, now: BootTime, epoch: &Epoch) {
-        let Some((file, clock)) = &self.0 else { return };
-        let written =
-            Written { moment: clock(), passed: epoch.passed(now), address: epoch.address() };
+        let Some((file, clock)) = &self.place else { return };
+        let passed = epoch.passed(now);
+        let peers = passed.saturating_add(self.peers().nanos_from(now));
+        let written = Written { moment: clock(), passed, address: epoch.address(), peers };
         if let Err(error) = write(file, &written) {
             tracing::warn!("the epoch of PCP cannot be kept in {}: {error}", file.display());
         }
     }
 
-    /// What of the epoch has passed, and its external address.
-    fn read(&self) -> Option<(u64, Option<Ipv4Addr>)> {
-        let (file, clock) = self.0.as_ref()?;
+    /// Notes when what PEER has asked for is over, and writes it down when that is later than it was.
+    pub(super) fn note_peers(&self, now: BootTime, epoch: &Epoch, over: Option<BootTime>) {
+        let Some(over) = over.filter(|over| *over > *self.peers()) else { return };
+        *self.peers() = over.plus_nanos(SLACK);
+        self.keep(now, epoch);
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BootTime> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What of the epoch has passed, and what was written down.
+    fn read(&self) -> Option<(u64, Written)> {
+        let (file, clock) = self.place.as_ref()?;
         let written: Written = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
         let since = clock().since(&written.moment)?;
-        Some((written.passed.saturating_add(since), written.address))
+        Some((written.passed.saturating_add(since), written))
     }
 }
 
@@ -85,7 +115,6 @@ fn write(file: &Path, written: &Written) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nat_common::time::NANOS_PER_SEC;
     use std::sync::Arc;
 
     const WALL: u64 = 1_800_000_000;
@@ -101,7 +130,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state");
         let begin = |(now, clock): (BootTime, Clock), lossless| {
-            Epochs::of(Some(&path), clock).begin(now, lossless).seconds(now)
+            Epochs::of(Some(&path), clock).begin(now, lossless, false).seconds(now)
         };
         assert_eq!(begin(at("a", 100, WALL), true), 0, "the first one");
         assert_eq!(begin(at("a", 160, 0), true), 60, "a restart");
@@ -115,21 +144,46 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_ends_with_sessions_that_peer_was_promised() {
+        let directory = tempfile::tempdir().unwrap();
+        let begin = |at, sessions| {
+            let (now, clock) = at;
+            let epochs = Epochs::of(Some(directory.path()), clock);
+            let epoch = epochs.begin(now, true, sessions);
+            (now, epochs, epoch)
+        };
+        let (now, epochs, epoch) = begin(at("a", 100, WALL), false);
+        epochs.note_peers(now, &epoch, None);
+        epochs.note_peers(now, &epoch, Some(now.plus_secs(1_000)));
+        let (now, epochs, epoch) = begin(at("a", 200, 0), true);
+        assert_eq!(epoch.seconds(now), 100, "they are there again");
+        epochs.keep(now, &epoch);
+        let (now, ..) = begin(at("a", 300, 0), true);
+        let (now, epoch) = (now, begin(at("a", 400, 0), false).2);
+        assert_eq!(epoch.seconds(now.plus_secs(100)), 0, "they have gone");
+        let (now, epochs, epoch) = begin(at("a", 500, 0), false);
+        assert_eq!(epoch.seconds(now), 100, "nobody was promised anything since");
+        epochs.note_peers(now, &epoch, Some(now.plus_secs(1_000)));
+        let (now, _, epoch) = begin(at("a", 5_200, 0), false);
+        assert_eq!(epoch.seconds(now), 4_800, "it was over");
+    }
+
+    #[test]
     fn the_address_is_kept_too() {
         let directory = tempfile::tempdir().unwrap();
         let (now, clock) = at("a", 100, WALL);
         let epochs = Epochs::of(Some(directory.path()), clock);
-        let mut epoch = epochs.begin(now, true);
+        let mut epoch = epochs.begin(now, true, false);
         epoch.address_is(now, ADDRESS);
         epochs.keep(now, &epoch);
-        assert_eq!(epochs.begin(now, true).address(), ADDRESS);
+        assert_eq!(epochs.begin(now, true, false).address(), ADDRESS);
     }
 
     #[test]
     fn where_nothing_can_be_kept_every_start_begins_anew() {
         let (now, clock) = at("a", 100, WALL);
         let nowhere = Path::new("/proc/no-such-directory");
-        assert_eq!(Epochs::of(Some(nowhere), clock).begin(now, true), Epoch::new(now));
-        assert_eq!(Epochs::none().begin(now, true), Epoch::new(now));
+        assert_eq!(Epochs::of(Some(nowhere), clock).begin(now, true, false), Epoch::new(now));
+        assert_eq!(Epochs::none().begin(now, true, false), Epoch::new(now));
     }
 }

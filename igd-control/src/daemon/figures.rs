@@ -29,6 +29,9 @@ pub(super) fn gather(insight: &Insight) -> anyhow::Result<Vec<Sample>> {
         samples.push(Sample::of(Metric::PortsInUse, [label(protocol)], f64::from(ports)));
     }
     samples.extend(mappings(insight));
+    for (protocol, peers) in insight.shared.peers() {
+        samples.push(Sample::of(Metric::Peers, [label(protocol)], peers as f64));
+    }
     let subscriptions = insight.shared.events().subscriptions();
     samples.push(Sample::new(Metric::Subscriptions, subscriptions as f64));
     samples.push(Sample::new(Metric::PcpEpoch, insight.shared.epoch().into()));

@@ -163,7 +163,8 @@ fn start(
     let epochs = Epochs::of(config.daemon.state_dir(), store::clock(datapath::now));
     let upstream =
         upstream::Upstream::new(&config.upstream, config.nat.enabled, config.daemon.state_dir());
-    let shared = shared.controlled(config.pcp.settings(), epochs).beneath(upstream);
+    let sessions = held.is_some();
+    let shared = shared.controlled(config.pcp.settings(), epochs, sessions).beneath(upstream);
     let shared = Arc::new(shared);
     shared.limit_requests(RequestRate::new(config.policy.requests_per_second));
     let connection = &config.connection;

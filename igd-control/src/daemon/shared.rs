@@ -20,7 +20,7 @@ use crate::{
     wire::gena::{EventError, Granted, SubscribeRequest},
 };
 use hyper::body::Bytes;
-use nat_common::BootTime;
+use nat_common::{BootTime, Protocol};
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
@@ -91,8 +91,15 @@ impl<P: PacketPath> Shared<P> {
     }
 
     /// The same, with its server of PCP and where that one's epoch is kept.
-    pub(super) fn controlled(self, settings: pcp::Settings, epochs: Epochs) -> Self {
-        let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless());
+    ///
+    /// `sessions`: those of a former daemon are there.
+    pub(super) fn controlled(
+        self,
+        settings: pcp::Settings,
+        epochs: Epochs,
+        sessions: bool,
+    ) -> Self {
+        let epoch = epochs.begin((self.clock)(), self.keeper.is_lossless(), sessions);
         Self { pcp: Mutex::new(pcp::Server::new(settings, epoch)), epochs, ..self }
     }
 
@@ -196,6 +203,14 @@ impl<P: PacketPath> Shared<P> {
         self.lock().table().iter().for_each(each);
     }
 
+    /// How many sessions clients hold by PCP's PEER.
+    pub(super) fn peers(&self) -> [(Protocol, usize); 2] {
+        let gateway = self.lock();
+        [Protocol::Tcp, Protocol::Udp].map(|protocol| {
+            (protocol, gateway.peers().iter().filter(|peer| peer.key.protocol == protocol).count())
+        })
+    }
+
     /// What the policy says to a question.
     pub(super) fn explain(&self, question: &Question) -> Explanation {
         self.lock().policy().explain(question)
@@ -291,7 +306,10 @@ impl<P: PacketPath + Send + 'static> pcp::Site for Shared<P> {
                 let answer = |(client, datagram): &(Ipv4Addr, Vec<u8>)| {
                     server.answer(now, gateway, *client, datagram)
                 };
-                requests.iter().map(answer).collect()
+                let answers = requests.iter().map(answer).collect();
+                let over = gateway.peers().last_deadline();
+                self.epochs.note_peers(now, server.epoch(), over);
+                answers
             })
             .await;
         self.keeper.settle().await;

@@ -1,8 +1,8 @@
 //! Port forwards, written into the port table.
 
-use super::{Shared, lease};
+use super::{Shared, lease, peers};
 use crate::igd::connection::WanLink;
-use crate::mapping::{PacketPath, PathError, PortForward};
+use crate::mapping::{PacketPath, PathError, Peer, PeerHeld, PeerWish, PortForward};
 use nat_common::filters::Filters;
 use nat_common::ports::{
     Endpoint, InUse, Owner, SlotState, WILDCARD_PORT, slot_index, wildcard_slot,
@@ -253,6 +253,14 @@ fn full(error: &anyhow::Error) -> anyhow::Error {
     PathError::Full.into()
 }
 
+/// What the table is told of an error; others than those that it knows go to the log.
+fn known(error: anyhow::Error, what: &str) -> PathError {
+    error.downcast().unwrap_or_else(|other| {
+        tracing::error!(error = format!("{other:#}"), "{what}");
+        PathError::Failed
+    })
+}
+
 impl PacketPath for Forwards {
     fn external_address(&self) -> Option<Ipv4Addr> {
         self.shared.external_address()
@@ -274,13 +282,7 @@ impl PacketPath for Forwards {
     }
 
     fn open(&mut self, now: BootTime, forward: &PortForward) -> Result<(), PathError> {
-        self.try_open(now, forward).map_err(|error| match error.downcast::<PathError>() {
-            Ok(known) => known,
-            Err(other) => {
-                tracing::error!(error = format!("{other:#}"), "cannot open a port forward");
-                PathError::Failed
-            }
-        })
+        self.try_open(now, forward).map_err(|error| known(error, "cannot open a port forward"))
     }
 
     fn close(&mut self, now: BootTime, forward: &PortForward) {
@@ -293,6 +295,22 @@ impl PacketPath for Forwards {
         if let Err(error) = self.try_close_all(now, forwards) {
             tracing::error!(error = format!("{error:#}"), "cannot close port forwards");
         }
+    }
+
+    fn hold_peer(&mut self, _now: BootTime, wish: &PeerWish) -> Result<PeerHeld, PathError> {
+        let held_by_router = |protocol, port| self.held_by_router(protocol, port);
+        let held = peers::hold(&self.shared, wish, held_by_router);
+        held.map_err(|error| known(error, "cannot hold a session for PEER"))
+    }
+
+    fn let_go_of_peer(&mut self, _now: BootTime, peer: &Peer, others: BootTime) {
+        if let Err(error) = peers::let_go(&self.shared, peer, others) {
+            tracing::error!(error = format!("{error:#}"), "cannot let go of a session of PEER");
+        }
+    }
+
+    fn peers(&self, now: BootTime) -> Vec<Peer> {
+        peers::in_force(&self.shared.maps, now).unwrap_or_default()
     }
 
     fn wan_link(&self) -> WanLink {

@@ -3,6 +3,7 @@
 use super::batch::{self, Chunks};
 use super::clients::Clients;
 use super::contacts::Contacts;
+use super::peers::Peers;
 use super::port_table::{Mapped, PortTable};
 use super::sweep::Walker;
 use anyhow::{Context as _, Result, anyhow};
@@ -38,6 +39,8 @@ pub struct Maps {
     pub contacts: Contacts,
     /// What internal clients have begun, and how much of it has ended.
     pub clients: Clients,
+    /// What PCP's PEER has asked for.
+    pub peers: Peers,
     sessions: MapData,
     endpoints: Mutex<HashMap<MapData, Bytes<ENDPOINT>, u64>>,
     endpoints_fd: OwnedFd,
@@ -79,6 +82,7 @@ impl Maps {
             ports,
             hints,
             clients: Clients::new(hash(take(maps::CLIENTS)?)?, hash(take(maps::CLIENTS_ENDED)?)?)?,
+            peers: Peers::new(take(maps::PEERS)?.try_into().context(maps::PEERS)?),
             contacts: Contacts::new(hash(take(maps::CONTACTS)?)?)?,
             max_sessions: sessions.info()?.max_entries() / 2,
             sessions,

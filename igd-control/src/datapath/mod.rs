@@ -25,6 +25,7 @@ mod maps;
 mod neighbours;
 mod network;
 mod offload;
+mod peers;
 pub(crate) mod pins;
 mod plane;
 mod pool;
@@ -66,7 +67,7 @@ use ring::Ring;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::Notify;
 use tokio::sync::watch as latest;
 use tokio::task::JoinHandle;
@@ -142,6 +143,16 @@ impl Shared {
     fn pool_index(&self, addr: NetAddr) -> Option<u32> {
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         (0..).zip(&pool.external).find(|(_, external)| **external == addr).map(|(index, _)| index)
+    }
+
+    /// Whether an address lies in one of the LANs.
+    fn is_in_lan(&self, addr: Ipv4Addr) -> bool {
+        let interfaces = self.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
+        let lans = interfaces.iter().flatten().filter(|interface| interface.side == Side::Lan);
+        lans.flat_map(|lan| &lan.addresses).any(|(own, prefix)| {
+            let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or_default();
+            (own.to_bits() ^ addr.to_bits()) & mask == 0
+        })
     }
 
     fn wan_link(&self) -> WanLink {
@@ -288,6 +299,7 @@ impl DataPath {
         attached.take_over();
 
         let program = Arc::downgrade(attached.ebpf());
+        shared.maps.peers.run_by(Weak::clone(&program));
         tasks.0.push(tokio::spawn(fragments::keep(Arc::clone(&shared), notes, program)));
         let attached = Arc::new(Mutex::new(attached));
         let network = Arc::new(network);

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/nat-xdp.o"));
 
 /// All maps that must survive the daemon.
-const PINNED: [&str; 17] = [
+const PINNED: [&str; 18] = [
     maps::SESSIONS,
     maps::ENDPOINTS,
     maps::PORTS,
@@ -33,6 +33,7 @@ const PINNED: [&str; 17] = [
     maps::FILTERS,
     maps::FRAGMENTS,
     maps::CONTACTS,
+    maps::PEERS,
     maps::CLIENTS,
     maps::CLIENTS_ENDED,
     maps::EXTERNALS,

@@ -17,7 +17,7 @@ mod walker;
 
 use super::clients::Tally;
 use super::maps::Maps;
-use super::{Shared, hints, now};
+use super::{Shared, hints, now, peers};
 use anyhow::Result;
 use holds::Holds;
 use nat_common::BootTime;
@@ -73,7 +73,9 @@ pub fn sweep(shared: &Shared) -> Result<Swept> {
     let settings = maps.settings()?;
     let mut swept = Swept::default();
     let pool = maps.externals()?;
+    let held = peers::restate(maps, &settings, now());
     let mut holds = Holds::observe(maps.ports.slots(), &pool, &settings, now());
+    holds.keep(&held);
     let past = BootTime(now().0.saturating_sub(GRACE));
 
     let mut tally = Tally::default();

@@ -10,7 +10,7 @@ use super::spec::Action;
 use super::view::MappingView;
 use super::wan_ip_connection::MAX_LEASE;
 use crate::mapping::{
-    Limits, MapError, PacketPath, PortForward, PortMapping, PortMappingTable, Random,
+    Limits, MapError, PacketPath, Peers, PortForward, PortMapping, PortMappingTable, Random,
 };
 use crate::metrics;
 use crate::policy::{Mode, Policy};
@@ -66,6 +66,7 @@ pub(super) struct Call<'a> {
 pub(crate) struct Parts<'a, P> {
     pub(crate) path: &'a mut P,
     pub(crate) table: &'a mut PortMappingTable,
+    pub(crate) peers: &'a mut Peers,
     pub(crate) policy: &'a Policy,
     pub(crate) random: &'a mut Random,
     /// The address that remote hosts see; `None` while there is no connection.
@@ -99,6 +100,8 @@ pub struct LinkProperties {
 pub struct Gateway<P> {
     pub(super) path: P,
     pub(super) table: PortMappingTable,
+    /// What PCP's PEER has asked for.
+    peers: Peers,
     pub(super) random: Random,
     pub(super) policy: Policy,
     pub(super) root_uuid: Uuid,
@@ -127,6 +130,7 @@ impl<P: PacketPath> Gateway<P> {
     /// A gateway without mappings.
     pub fn new(now: BootTime, config: &GatewayConfig, path: P) -> Self {
         let mut gateway = Self {
+            peers: Peers::of(path.peers(now)),
             path,
             table: PortMappingTable::new(config.limits),
             random: Random::new(config.seed),
@@ -178,12 +182,13 @@ impl<P: PacketPath> Gateway<P> {
         self.refresh(now);
         self.expire(now);
         let external = self.external_address();
-        let Self { path, table, policy, random, .. } = self;
-        Parts { path, table, policy, random, external }
+        let Self { path, table, peers, policy, random, .. } = self;
+        Parts { path, table, peers, policy, random, external }
     }
 
     /// Removes the mappings whose lease has ended, and returns them.
     pub fn expire(&mut self, now: BootTime) -> Vec<PortMapping> {
+        self.peers.expire(now);
         let ended = self.table.expire(&mut self.path, now);
         metrics::leases_expired(ended.len());
         for mapping in &ended {
@@ -261,6 +266,11 @@ impl<P: PacketPath> Gateway<P> {
     /// The table: SystemUpdateID and PortMappingNumberOfEntries are read from it.
     pub fn table(&self) -> &PortMappingTable {
         &self.table
+    }
+
+    /// What PCP's PEER has asked for.
+    pub fn peers(&self) -> &Peers {
+        &self.peers
     }
 
     /// Who may do what from now on.

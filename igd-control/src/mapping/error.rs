@@ -36,7 +36,8 @@ impl From<PathError> for MapError {
             PathError::EndpointMapped => Self::EndpointMapped,
             PathError::NeedsNat => Self::NeedsNat,
             PathError::Full => Self::NoPortMaps,
-            PathError::Failed => Self::Failed,
+            PathError::Limit => Self::Quota,
+            PathError::NoPeer | PathError::Failed => Self::Failed,
         }
     }
 }

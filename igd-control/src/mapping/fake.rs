@@ -3,6 +3,7 @@
 use crate::igd::connection::WanLink;
 
 use super::path::{PacketPath, PathError, PortForward};
+use super::peers::{Peer, PeerHeld, PeerKey, PeerWish};
 use nat_common::{BootTime, Protocol};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,6 +27,10 @@ pub(crate) struct FakePath {
     pub(crate) calls: Vec<Call>,
     /// External ports that sessions of internal endpoints hold.
     pub(crate) leaving: HashMap<(u8, SocketAddrV4), u16>,
+    /// What is held for peers.
+    pub(crate) peers: BTreeMap<PeerKey, Peer>,
+    /// Refuses all peers.
+    pub(crate) refuse_peers: Option<PathError>,
     /// Packets may transit.
     pub(crate) transits: bool,
     /// The WAN interface has no carrier.
@@ -71,6 +76,40 @@ impl PacketPath for FakePath {
         internal: SocketAddrV4,
     ) -> Option<u16> {
         self.leaving.get(&(protocol as u8, internal)).copied()
+    }
+
+    fn hold_peer(&mut self, now: BootTime, wish: &PeerWish) -> Result<PeerHeld, PathError> {
+        if let Some(error) = self.refuse_peers {
+            return Err(error);
+        }
+        let PeerWish { key, nonce, until, .. } = *wish;
+        let (row, internal) = (key.protocol as u8, key.internal);
+        let leaves = self.external_port(now, key.protocol, internal);
+        let wanted = if wish.port == 0 { internal.port() } else { wish.port };
+        let port = leaves.unwrap_or(wanted);
+        let address = self.external.ok_or(PathError::Failed)?;
+        let taken = self.leaving.iter().any(|((other, endpoint), taken)| {
+            *other == row && *taken == port && *endpoint != internal
+        });
+        let other = wish.address.is_some_and(|wished| wished != address);
+        if taken || other || (wish.port != 0 && wish.port != port) {
+            return Err(PathError::PortInUse);
+        }
+        self.leaving.insert((row, internal), port);
+        let external = SocketAddrV4::new(address, port);
+        self.peers.insert(key, Peer { key, nonce, external, deadline: until });
+        Ok(PeerHeld { external, lasts: until })
+    }
+
+    fn let_go_of_peer(&mut self, _now: BootTime, peer: &Peer, others: BootTime) {
+        self.peers.remove(&peer.key);
+        if others == BootTime(0) {
+            self.leaving.remove(&(peer.key.protocol as u8, peer.key.internal));
+        }
+    }
+
+    fn peers(&self, now: BootTime) -> Vec<Peer> {
+        self.peers.values().filter(|peer| peer.deadline > now).copied().collect()
     }
 
     fn open(&mut self, _now: BootTime, forward: &PortForward) -> Result<(), PathError> {

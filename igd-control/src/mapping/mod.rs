@@ -10,6 +10,7 @@ mod error;
 mod memory;
 mod order;
 mod path;
+mod peers;
 mod pick;
 mod table;
 
@@ -28,5 +29,6 @@ pub use entry::{
 pub use error::MapError;
 pub use memory::{Change, Remembered};
 pub use path::{AnyPath, PacketPath, PathError, PortForward};
+pub use peers::{Peer, PeerHeld, PeerKey, PeerWish, Peers};
 pub use pick::Random;
 pub use table::{Limits, PortMappingTable, View};

@@ -1,6 +1,7 @@
 //! What the port-mapping table asks of the packet path.
 
 use super::entry::RemoteFilter;
+use super::peers::{Peer, PeerHeld, PeerWish};
 use crate::igd::connection::WanLink;
 use nat_common::ports::WILDCARD_PORT;
 use nat_common::{BootTime, Protocol};
@@ -61,6 +62,12 @@ pub enum PathError {
     /// A table of the packet path is full.
     #[error("the packet path has no room for the mapping")]
     Full,
+    /// The internal client has as many sessions or ports as it may have.
+    #[error("the internal client has as much as it may have")]
+    Limit,
+    /// Nothing is translated on the way to that peer.
+    #[error("packets to that peer are not translated")]
+    NoPeer,
     /// The packet path refused for a reason that its log tells.
     #[error("the packet path failed")]
     Failed,
@@ -98,6 +105,25 @@ pub trait PacketPath {
         _internal: SocketAddrV4,
     ) -> Option<u16> {
         None
+    }
+
+    /// Has a session with a remote peer last until the wished time, whether packets flow or not: makes it
+    /// as a packet of the client's would, or prolongs the one that there is. It is remembered with the
+    /// sessions.
+    ///
+    /// # Errors
+    /// [`PathError`]; no session was made then.
+    fn hold_peer(&mut self, _now: BootTime, _wish: &PeerWish) -> Result<PeerHeld, PathError> {
+        Err(PathError::NeedsNat)
+    }
+
+    /// Has a session last no longer than packets make it last, one that none has used no longer at all;
+    /// its external port is held for others until then.
+    fn let_go_of_peer(&mut self, _now: BootTime, _peer: &Peer, _others: BootTime) {}
+
+    /// What is remembered of [`Self::hold_peer`] and in force.
+    fn peers(&self, _now: BootTime) -> Vec<Peer> {
+        Vec::new()
     }
 
     /// What the WAN link is like.
@@ -142,6 +168,18 @@ impl PacketPath for AnyPath {
         internal: SocketAddrV4,
     ) -> Option<u16> {
         (**self).external_port(now, protocol, internal)
+    }
+
+    fn hold_peer(&mut self, now: BootTime, wish: &PeerWish) -> Result<PeerHeld, PathError> {
+        (**self).hold_peer(now, wish)
+    }
+
+    fn let_go_of_peer(&mut self, now: BootTime, peer: &Peer, others: BootTime) {
+        (**self).let_go_of_peer(now, peer, others);
+    }
+
+    fn peers(&self, now: BootTime) -> Vec<Peer> {
+        (**self).peers(now)
     }
 
     fn wan_link(&self) -> WanLink {

@@ -157,8 +157,13 @@ impl PortMappingTable {
         self.range(key.protocol, key.external_port..=key.external_port)
     }
 
+    /// How many mappings there may be.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// How many mappings an internal client has.
-    pub(super) fn mappings_of(&self, client: Ipv4Addr) -> usize {
+    pub fn mappings_of(&self, client: Ipv4Addr) -> usize {
         self.clients.get(&client).map_or(0, |client| client.mappings)
     }
 

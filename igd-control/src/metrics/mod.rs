@@ -76,6 +76,7 @@ metrics! {
     SweepCpu = "igd_sweep_cpu_seconds_total", Counter, [], "Time of a CPU that they took.";
     LastSweepCpu = "igd_last_sweep_cpu_seconds", Gauge, [], "Time of a CPU that the last one took.";
     Mappings = "igd_mappings", Gauge, ["protocol", "kind"], "Port mappings: leased or static.";
+    Peers = "igd_pcp_peers", Gauge, ["protocol"], "Sessions that clients hold by PCP's PEER.";
     Subscriptions = "igd_subscriptions", Gauge, [], "Subscriptions to events.";
     LeasesExpired = "igd_leases_expired_total", Counter, [], "Port mappings removed at the end of their lease.";
     Requests = "igd_requests_total", Counter, ["service", "action", "code"], "Control requests answered, by the error or result code of UPnP, PCP (MAP, ...) or NAT-PMP (map, address); 0 is success.";

@@ -5,7 +5,7 @@ use super::server::{Granted, Server, protocol};
 use crate::igd::{Gateway, Parts};
 use crate::mapping::{
     FIRST_UNPRIVILEGED, MapError, MappingKey, MappingRequest, Origin, PacketPath, PortMapping,
-    RemoteFilter,
+    Remembered, RemoteFilter,
 };
 use crate::policy::{Question, Via};
 use crate::wire::pcp::{Mapping, ResultCode};
@@ -30,10 +30,11 @@ impl Server {
             return Ok(Granted { mapping: *asked, lifetime: 0 });
         }
         // Section 11.3: 0 stands for all protocols, or all ports of one.
-        let protocol = match (protocol(asked.protocol), asked.internal_port) {
-            (Some(protocol), _) => protocol,
-            (None, 1..) if asked.protocol == 0 => return Err(ResultCode::MalformedRequest),
-            (None, _) => return Err(ResultCode::UnsuppProtocol),
+        let protocols = match (asked.protocol, protocol(asked.protocol)) {
+            (0, _) if asked.internal_port != 0 => return Err(ResultCode::MalformedRequest),
+            (0, _) => ALL,
+            (_, Some(protocol)) => &[protocol],
+            (_, None) => return Err(ResultCode::UnsuppProtocol),
         };
         let external = parts.external.ok_or(ResultCode::NetworkFailure)?;
         if options.prefer_failure && wants_another(asked.external, external) {
@@ -45,7 +46,7 @@ impl Server {
             return Err(ResultCode::ExcessiveRemotePeers);
         }
         let internal = SocketAddrV4::new(internal, asked.internal_port);
-        let wish = Wish {
+        let wish = |protocol| Wish {
             asker: Asker { client, via: Via::Pcp, origin: Origin::Pcp(asked.nonce) },
             protocol,
             internal,
@@ -53,27 +54,51 @@ impl Server {
             suggested: asked.external_port,
             exactly: options.prefer_failure,
         };
-        let external_port = match wish.existing(&parts).map(|known| (known.key, known.origin())) {
-            Some((key, Origin::Pcp(nonce))) if nonce == asked.nonce => {
-                wish.renew(&mut parts, now, key, options)?
-            }
-            Some((_, Origin::Pcp(_))) => return Err(ResultCode::NotAuthorized),
-            Some((key, Origin::Unknown)) => wish.renew(&mut parts, now, key, options)?,
-            Some((key, _)) => {
-                // It lets everybody in, and is not this client's to change.
-                if options.filters.iter().any(Option::is_some) {
-                    return Err(ResultCode::ExcessiveRemotePeers);
-                }
-                wish.join(&mut parts, now, key)?
-            }
-            None => {
-                let filters = options.filters_after(&[])?;
-                wish.make(&mut parts, now, &filters)?
+        let external_port = match *protocols {
+            [protocol] => wish(protocol).grant(&mut parts, now, options)?,
+            _ => {
+                let wishes: Vec<_> = protocols.iter().map(|protocol| wish(*protocol)).collect();
+                grant_all(&mut parts, now, &wishes, options)?
             }
         };
         let mapping = Mapping { external_port, external: external.into(), ..*asked };
         Ok(Granted { mapping, lifetime })
     }
+}
+
+/// What protocol 0 stands for: all that the packet path has port mappings of.
+const ALL: &[Protocol] = &[Protocol::Tcp, Protocol::Udp];
+
+/// Grants all ports of several protocols, or of none.
+fn grant_all<P: PacketPath>(
+    parts: &mut Parts<'_, P>,
+    now: BootTime,
+    wishes: &[Wish],
+    options: &Options,
+) -> Result<u16, ResultCode> {
+    let mut done: Vec<(MappingKey, Option<Remembered>)> = Vec::new();
+    for wish in wishes {
+        let key =
+            MappingKey { protocol: wish.protocol, external_port: WILDCARD_PORT, remote: None };
+        let before = parts.table.get(&key).map(Remembered::from);
+        match wish.grant(parts, now, options) {
+            Ok(_) => done.push((key, before)),
+            Err(error) => {
+                for (key, before) in done {
+                    // What was there before can be had again: nobody has taken its place.
+                    let _ = match before {
+                        Some(before) => parts.table.restore(parts.path, now, &before),
+                        None => {
+                            parts.table.remove(parts.path, now, &key);
+                            Ok(())
+                        }
+                    };
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(WILDCARD_PORT)
 }
 
 /// Whether an external address is wished for that is not the one that there is.
@@ -91,7 +116,7 @@ fn delete<P: PacketPath>(
     asked: &Mapping,
 ) -> Result<(), ResultCode> {
     let protocols = match (asked.protocol, protocol(asked.protocol)) {
-        (0, _) => vec![Protocol::Tcp, Protocol::Udp],
+        (0, _) => ALL.to_vec(),
         (_, Some(protocol)) => vec![protocol],
         (_, None) => return Err(ResultCode::UnsuppProtocol),
     };
@@ -160,6 +185,30 @@ pub(super) struct Wish {
 }
 
 impl Wish {
+    /// Makes the mapping that PCP asks for, or renews the one that there is, if the nonce is its own.
+    fn grant<P: PacketPath>(
+        &self,
+        parts: &mut Parts<'_, P>,
+        now: BootTime,
+        options: &Options,
+    ) -> Result<u16, ResultCode> {
+        match self.existing(parts).map(|known| (known.key, known.origin())) {
+            Some((key, origin)) if origin == self.asker.origin => {
+                self.renew(parts, now, key, options)
+            }
+            Some((_, Origin::Pcp(_))) => Err(ResultCode::NotAuthorized),
+            Some((key, Origin::Unknown)) => self.renew(parts, now, key, options),
+            Some((key, _)) => {
+                // It lets everybody in, and is not this client's to change.
+                if options.filters.iter().any(Option::is_some) {
+                    return Err(ResultCode::ExcessiveRemotePeers);
+                }
+                self.join(parts, now, key)
+            }
+            None => self.make(parts, now, &options.filters_after(&[])?),
+        }
+    }
+
     /// The mapping that the internal endpoint has already: one that this protocol has made, else the
     /// oldest. One for a single remote host is another matter, and a disabled one is none.
     pub(super) fn existing<'a, P>(&self, parts: &'a Parts<'_, P>) -> Option<&'a PortMapping> {

@@ -11,6 +11,7 @@ mod epoch;
 mod map;
 mod nat_pmp;
 mod options;
+mod peer;
 mod responder;
 mod server;
 
@@ -29,6 +30,8 @@ pub struct Settings {
     pub nat_pmp: bool,
     /// PCP's THIRD_PARTY may be used by whom the policy lets map for others.
     pub third_party: bool,
+    /// PCP's PEER is answered.
+    pub peer: bool,
     /// Seconds of the shortest mapping by PCP.
     pub min_lifetime: u32,
     /// Seconds of the longest mapping.
@@ -38,6 +41,12 @@ pub struct Settings {
 impl Default for Settings {
     /// The lifetimes that RFC 6887, section 15, recommends.
     fn default() -> Self {
-        Self { nat_pmp: true, third_party: false, min_lifetime: 120, max_lifetime: 86_400 }
+        Self {
+            nat_pmp: true,
+            third_party: false,
+            peer: true,
+            min_lifetime: 120,
+            max_lifetime: 86_400,
+        }
     }
 }

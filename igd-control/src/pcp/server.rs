@@ -57,8 +57,13 @@ impl Server {
         now: BootTime,
         gateway: &mut Gateway<P>,
     ) -> AddressChange {
-        let external = gateway.parts(now).external;
-        self.epoch.address_is(now, external)
+        let parts = gateway.parts(now);
+        let change = self.epoch.address_is(now, parts.external);
+        if change == AddressChange::Reset {
+            // Sessions from the old address are void.
+            parts.peers.clear();
+        }
+        change
     }
 
     /// Answers a datagram of a client in a LAN; `None` when nothing is to be said. What is changed is in
@@ -130,7 +135,11 @@ impl Server {
                     self.map(now, gateway, client, request.lifetime, mapping, &options)?;
                 (Operation::Map(granted.mapping), granted.lifetime)
             }
-            Operation::Peer(..) => return Err(ResultCode::UnsuppOpcode),
+            Operation::Peer(mapping, remote) => {
+                let granted =
+                    self.peer(now, gateway, client, request.lifetime, mapping, remote, &options)?;
+                (Operation::Peer(granted.mapping, *remote), granted.lifetime)
+            }
         };
         Ok(Response {
             result: ResultCode::Success,

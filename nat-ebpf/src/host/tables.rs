@@ -56,7 +56,7 @@ pub struct HostTables {
     fixed: Option<u32>,
     pub(super) sessions: RefCell<HashMap<SessionKey, Rc<Session>>>,
     endpoints: RefCell<HashMap<EndpointKey, Rc<Word64>>>,
-    pub(super) slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
+    pub(crate) slots: RefCell<HashMap<u32, Rc<PortSlot>>>,
     hints: RefCell<HashMap<u32, Rc<PortHints>>>,
     hint_requests: Cell<u64>,
     remotes: RefCell<HashMap<RemoteKey, BootTime>>,

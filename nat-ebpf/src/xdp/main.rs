@@ -28,7 +28,7 @@ use nat_common::Counter;
 use nat_common::link::TaggedKey;
 use nat_common::session::Side;
 use nat_ebpf::frame::ETHERTYPE_IPV4;
-use nat_ebpf::{Decision, Tables, egress, process};
+use nat_ebpf::{Decision, Tables, egress, peer, process};
 
 /// A traffic-control program that has nothing to say: others on the same hook have their turn.
 const NEXT: i32 = TC_ACT_UNSPEC;
@@ -86,6 +86,13 @@ pub fn trunk_lan(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 pub fn trunk_wan(ctx: XdpContext) -> u32 {
     run::<true>(&ctx, Side::Wan)
+}
+
+/// On no interface: the daemon runs it with a request in the place of a frame. See [`nat_ebpf::peer`].
+#[xdp]
+pub fn nat_peer(ctx: XdpContext) -> u32 {
+    let kernel = Kernel::<false>::new(ctx.ctx);
+    peer::answer(&mut Memory::of_xdp(ctx.ctx), &kernel)
 }
 
 /// Processes an untagged frame, and does what becomes of it. Behind a trunk, what is left to the kernel

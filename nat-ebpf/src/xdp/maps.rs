@@ -12,7 +12,8 @@ use nat_common::filters::Filters;
 use nat_common::fragments::{BUDGET_PLACES, FragmentEntry, FragmentKey};
 use nat_common::hints::PortHints;
 use nat_common::link::{Link, MAX_LINKS, TaggedKey};
-use nat_common::maps::{MAX_CLIENTS, MAX_POOL, NO_CONTACTS};
+use nat_common::maps::{MAX_CLIENTS, MAX_PEERS, MAX_POOL, NO_CONTACTS};
+use nat_common::peer::PeerRecord;
 use nat_common::ports::{PortSlot, SLOTS_PER_ADDRESS};
 use nat_common::protocol::Protocol;
 use nat_common::session::{EndpointKey, RemoteKey, Session, SessionKey};
@@ -63,6 +64,11 @@ pub(crate) static FRAGMENT_BUDGET: Array<Word64> = Array::with_max_entries(BUDGE
 #[map]
 pub(crate) static CONTACTS: HashMap<ContactKey, Contact> =
     HashMap::with_max_entries(NO_CONTACTS, 0);
+
+/// The daemon's alone. Made as they come, since few clients ask for any.
+#[map]
+pub(crate) static PEERS: HashMap<SessionKey, PeerRecord> =
+    HashMap::with_max_entries(MAX_PEERS, BPF_F_NO_PREALLOC);
 
 #[map]
 pub(crate) static CLIENTS: HashMap<NetAddr, Client> = HashMap::with_max_entries(MAX_CLIENTS, 0);

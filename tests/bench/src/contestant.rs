@@ -177,6 +177,16 @@ impl<'lab> Contestant<'lab> {
         Ok(Self { kind, lab, lan, wan, router, devices, programs, daemon, _bpffs: None })
     }
 
+    /// How many frames have come out of the WAN.
+    pub(crate) fn arrived(&self) -> Result<u64> {
+        self.wan.swallowed()
+    }
+
+    /// The MAC address to which LAN hosts send.
+    pub(crate) const fn mac(&self) -> [u8; 6] {
+        self.router.lan
+    }
+
     /// The daemon of this NAT.
     pub(crate) const fn daemon(&self) -> Option<&Daemon<'lab>> {
         self.daemon.as_ref()

@@ -1,5 +1,6 @@
 //! The benchmarks: [`data`] compares the packet path with what XDP can do at best, with the kernel's routing
-//! and with its NAT; [`control()`] compares the control plane with miniupnpd.
+//! and with its NAT; [`pktgen()`] does so with another generator, also between real interfaces; [`control()`]
+//! compares the control plane with miniupnpd.
 //!
 //! Every contestant has a lab of namespaces of its own, generator – router – sink, and they take turns, so
 //! that what else the machine does befalls all of them. In the packet path's one core does everything: a
@@ -12,6 +13,7 @@ mod contestant;
 mod control;
 mod cores;
 mod generator;
+mod pktgen;
 mod plan;
 mod report;
 mod rounds;
@@ -27,6 +29,7 @@ pub use control::{
     Contender, ControlFigure, ControlOptions, ControlReport, Goal, Measure, adds, control,
 };
 pub use cores::{CoresReport, cores};
+pub use pktgen::{PktgenFigure, PktgenOptions, PktgenReport, Wires, pktgen};
 pub use report::{Comparison, Figure, Report, Stat};
 pub use run::{Options, data};
 pub use sessions::{SessionsReport, sessions};

@@ -9,8 +9,9 @@ use std::net::Ipv4Addr;
 /// The first of the internal clients.
 pub(crate) const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 64);
 /// The first of the remote hosts: behind the WAN host.
-const FIRST_REMOTE: Ipv4Addr = Ipv4Addr::new(11, 22, 100, 1);
-const REMOTE_PORT: u32 = 53;
+pub(crate) const FIRST_REMOTE: Ipv4Addr = Ipv4Addr::new(11, 22, 100, 1);
+/// Port of all of them.
+pub(crate) const REMOTE_PORT: u32 = 53;
 
 const ETHERNET: usize = 14;
 const IPV4: usize = 20;

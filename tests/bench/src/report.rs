@@ -25,6 +25,11 @@ fn number<'de, D: serde::Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
 }
 
 impl Stat {
+    /// Of nothing.
+    pub(crate) const fn none() -> Self {
+        Self { lower: f64::NAN, median: f64::NAN, upper: f64::NAN }
+    }
+
     /// Of the figures of all rounds, at least one.
     pub(crate) fn of(mut rounds: Vec<f64>) -> Self {
         rounds.sort_by(f64::total_cmp);
@@ -65,8 +70,15 @@ impl Comparison {
             (None, Some(_)) => return self.left_out.push(format!("{what}: not measured before")),
             (None, None) => return,
         };
-        self.compared += 1;
         let spread = (old.upper - old.lower).max(new.upper - new.lower);
+        // It could have doubled unnoticed.
+        if spread > old.median.abs() {
+            let (new, old) = (new.median, old.median);
+            return self.left_out.push(format!(
+                "{what}: too restless to tell: {new:.2}, and it was {old:.2} (spread {spread:.2})"
+            ));
+        }
+        self.compared += 1;
         let moved = match worse {
             Worse::Higher => new.median - old.median,
             Worse::Lower => old.median - new.median,
@@ -94,6 +106,9 @@ pub struct Figure {
     pub program: Stat,
     /// The router's own as a multiple of the ceiling's.
     pub of_ceiling: Stat,
+    /// A run of its program as a multiple of one of the ceiling's: less than all of its own time, and steadier.
+    #[serde(default = "Stat::none")]
+    pub program_of_ceiling: Stat,
     /// The router's own as a multiple of this NAT's.
     pub of_nat: Stat,
     /// Share of the packets that did not arrive.
@@ -160,21 +175,32 @@ impl Report {
         text
     }
 
-    /// Beside an earlier run: a case got worse when this NAT's distance from the ceiling has grown by more than the
-    /// spread.
+    /// Beside an earlier run: a case got worse when this NAT's distance from the ceiling, or that of its program
+    /// alone, has grown by more than the spread.
     pub fn beside(&self, before: &Self) -> Comparison {
-        let mut comparison = Comparison::default();
-        let ours = |report: &Self| -> Vec<(Case, Stat)> {
-            let figures = report.figures.iter().filter(|figure| figure.kind == Kind::Nat);
-            figures.map(|figure| (figure.case, figure.of_ceiling)).collect()
-        };
-        let (before, now) = (ours(before), ours(self));
-        for (case, new) in &now {
-            let old = before.iter().find(|(old, _)| old == case).map(|(_, old)| *old);
-            comparison.add(&format!("{case}: times the ceiling"), old, Some(*new), Worse::Higher);
+        type Measure = (&'static str, fn(&Figure) -> Stat);
+        const MEASURES: [Measure; 2] = [
+            ("times the ceiling", |figure| figure.of_ceiling),
+            ("its program, times the ceiling's", |figure| figure.program_of_ceiling),
+        ];
+        fn ours(report: &Report) -> impl Iterator<Item = &Figure> {
+            report.figures.iter().filter(|figure| figure.kind == Kind::Nat)
         }
-        for (case, old) in before.iter().filter(|(old, _)| !now.iter().any(|(new, _)| new == old)) {
-            comparison.add(&case.to_string(), Some(*old), None, Worse::Higher);
+        let mut comparison = Comparison::default();
+        let mut compare = |old: Option<&Figure>, new: Option<&Figure>| {
+            let Some(case) = old.or(new).map(|figure| figure.case) else { return };
+            for (what, of) in MEASURES {
+                let what = format!("{case}: {what}");
+                comparison.add(&what, old.map(of), new.map(of), Worse::Higher);
+            }
+        };
+        for new in ours(self) {
+            compare(ours(before).find(|old| old.case == new.case), Some(new));
+        }
+        for old in ours(before) {
+            if !ours(self).any(|new| new.case == old.case) {
+                compare(Some(old), None);
+            }
         }
         comparison
     }
@@ -210,7 +236,7 @@ mod tests {
 
     fn report(cases: &[(Case, Stat)]) -> Report {
         let figure = |(case, of_ceiling): &(Case, Stat)| {
-            let none = stat(f64::NAN, f64::NAN, f64::NAN);
+            let none = Stat::none();
             Figure {
                 case: *case,
                 kind: Kind::Nat,
@@ -218,6 +244,7 @@ mod tests {
                 own: none,
                 program: none,
                 of_ceiling: *of_ceiling,
+                program_of_ceiling: none,
                 of_nat: none,
                 lost: 0.0,
             }
@@ -240,14 +267,28 @@ mod tests {
     fn a_restless_run_is_not_a_worse_one() {
         let case = Case::flows(1, 1);
         let before = report(&[(case, stat(1.9, 2.0, 2.1))]);
-        assert!(report(&[(case, stat(1.0, 3.0, 4.0))]).beside(&before).worse.is_empty());
+        let comparison = report(&[(case, stat(1.0, 3.0, 4.0))]).beside(&before);
+        assert_eq!((comparison.compared, comparison.worse.len()), (0, 0));
+        assert!(comparison.left_out[0].contains("too restless to tell"), "{comparison:?}");
+    }
+
+    #[test]
+    fn the_program_alone_can_get_worse() {
+        let case = Case::flows(1, 1);
+        let run = |ratio| {
+            let mut report = report(&[(case, Stat::none())]);
+            report.figures[0].program_of_ceiling = stat(ratio, ratio, ratio);
+            report
+        };
+        assert_eq!(run(2.8).beside(&run(2.7)).worse.len(), 1);
+        assert!(run(2.7).beside(&run(2.8)).worse.is_empty());
     }
 
     #[test]
     fn what_only_one_run_has_is_told() {
         let (one, tagged) = (Case::flows(1, 1), Case { tags: 1, ..Case::flows(1, 1) });
         let before = report(&[(one, stat(1.0, 1.0, 1.0))]);
-        let without_ceiling = stat(f64::NAN, f64::NAN, f64::NAN);
+        let without_ceiling = Stat::none();
         let now = report(&[(tagged, stat(1.0, 1.0, 1.0)), (one, without_ceiling)]);
         let comparison = now.beside(&before);
         assert_eq!((comparison.compared, comparison.worse.len()), (0, 0));

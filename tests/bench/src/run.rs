@@ -143,6 +143,8 @@ fn figures(case: &Case, rounds: &Rounds<Turn>) -> Vec<Figure> {
     let turn = |round: &[Turn], kind| round.iter().find(|turn| turn.kind == kind).copied();
     let of = |round: &[Turn], kind| turn(round, kind).map_or(f64::NAN, |turn| turn.nanos);
     let own = |round: &[Turn], kind| of(round, kind) - of(round, Kind::Door);
+    let program =
+        |round: &[Turn], kind| turn(round, kind).and_then(|turn| turn.program).unwrap_or(f64::NAN);
     let kinds = rounds.first().iter().map(|turn| turn.kind);
     kinds
         .map(|kind| Figure {
@@ -150,8 +152,9 @@ fn figures(case: &Case, rounds: &Rounds<Turn>) -> Vec<Figure> {
             kind,
             nanos: rounds.stat(|round| of(round, kind)),
             own: rounds.stat(|round| own(round, kind)),
-            program: rounds
-                .stat(|round| turn(round, kind).and_then(|turn| turn.program).unwrap_or(f64::NAN)),
+            program: rounds.stat(|round| program(round, kind)),
+            program_of_ceiling: rounds
+                .stat(|round| program(round, kind) / program(round, Kind::Ceiling)),
             of_ceiling: rounds.stat(|round| own(round, kind) / own(round, Kind::Ceiling)),
             of_nat: rounds.stat(|round| own(round, kind) / own(round, Kind::Nat)),
             lost: rounds.mean(|round| turn(round, kind).map_or(f64::NAN, |turn| turn.lost)),

@@ -72,9 +72,12 @@ fn check_answer(datagram: &[u8], answer: &[u8]) {
     }
 }
 
-/// What the table holds is in force, and nothing else is.
+/// What the table holds is in force, and nothing else is; the same for what PEER has asked for.
 fn check_table(gateway: &mut Gateway<MemoryPath>, now: BootTime) {
     gateway.expire(now);
+    let held = gateway.path().1.values().filter(|peer| peer.deadline > now);
+    assert!(held.eq(gateway.peers().iter()), "{:?}", gateway.path().1);
+    assert!(gateway.peers().len() <= 8);
     let forwards = &gateway.path().0;
     assert_eq!(forwards.len(), gateway.table().len(), "{forwards:?}");
     for mapping in gateway.table().iter() {

@@ -88,6 +88,46 @@ impl Map {
     }
 }
 
+/// A PEER request.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The client's address, as the request says it.
+    pub client: Ipv4Addr,
+    /// The nonce.
+    pub nonce: [u8; 12],
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// The client's port.
+    pub internal: u16,
+    /// The external port that would be liked; 0: whichever.
+    pub external: u16,
+    /// The remote peer.
+    pub remote: SocketAddrV4,
+    /// Seconds.
+    pub lifetime: u32,
+}
+
+impl Peer {
+    /// For a UDP port of a client.
+    pub fn udp(client: Ipv4Addr, internal: u16, remote: SocketAddrV4, lifetime: u32) -> Self {
+        Self { client, nonce: NONCE, protocol: UDP, internal, external: 0, remote, lifetime }
+    }
+
+    /// The datagram.
+    pub fn frame(&self) -> Vec<u8> {
+        let mut frame = header(2, self.lifetime, self.client);
+        frame.extend(self.nonce);
+        frame.extend([self.protocol, 0, 0, 0]);
+        frame.extend(self.internal.to_be_bytes());
+        frame.extend(self.external.to_be_bytes());
+        frame.extend(mapped(Ipv4Addr::UNSPECIFIED));
+        frame.extend(self.remote.port().to_be_bytes());
+        frame.extend([0; 2]);
+        frame.extend(mapped(*self.remote.ip()));
+        frame
+    }
+}
+
 /// The header of a request.
 pub fn header(opcode: u8, lifetime: u32, client: Ipv4Addr) -> Vec<u8> {
     let mut header = vec![2, opcode, 0, 0];
@@ -126,6 +166,12 @@ impl Answer {
         let [a, b, c, d] = self.number(56).to_be_bytes();
         let port = u16::from_be_bytes(self.octets(42));
         SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), port)
+    }
+
+    /// The remote peer of PEER.
+    pub fn remote(&self) -> SocketAddrV4 {
+        let [a, b, c, d] = self.number(76).to_be_bytes();
+        SocketAddrV4::new(Ipv4Addr::new(a, b, c, d), u16::from_be_bytes(self.octets(60)))
     }
 
     /// Octets of it; zeros where it has none.

@@ -1,14 +1,15 @@
 //! The pipeline in memory.
 
 use super::machine::{
-    Action, Change, MAX_CLIENTS, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine, Outcome,
+    Action, Change, MAX_CLIENTS, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES, Machine,
+    Outcome, check_peer,
 };
 use super::topology::{self, EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
 use anyhow::{Result, anyhow};
 use nat_common::ports::InUse;
 use nat_common::{NetAddr, NetPort};
 use nat_ebpf::host::{Capacity, HostFrame, HostTables, LocalSocket};
-use nat_ebpf::{Decision, egress, process};
+use nat_ebpf::{Decision, Tables as _, egress, peer, process};
 
 /// The pipeline on [`HostTables`].
 #[derive(Debug)]
@@ -66,6 +67,13 @@ impl Machine for HostMachine {
                     port: NetPort::new(*port),
                     remote: None,
                 });
+            }
+            Change::Peer(..) | Change::PeerRefused(..) => {
+                tables.set_ingress(topology::LAN);
+                if let Some((frame, wanted)) = change.peer(tables.now()) {
+                    let returned = peer::answer(&mut HostFrame::new(&frame), tables);
+                    check_peer(change, returned, wanted)?;
+                }
             }
             Change::TakePort(protocol, port, owner, seconds) => {
                 free(tables.take_port(*protocol, *port, *owner, *seconds))?;

@@ -1,11 +1,14 @@
 //! What a row is played on.
 
-use anyhow::Result;
-use nat_common::Protocol;
+use anyhow::{Result, ensure};
 use nat_common::counters::CounterRecord;
+use nat_common::peer::{PEER_DONE, PeerAction, PeerFrame, refusal};
 use nat_common::ports::Endpoint;
+use nat_common::session::{SessionKey, Side};
 use nat_common::settings::Settings;
+use nat_common::{BootTime, Counter, NetPort, Protocol};
 use nat_ebpf::host::Forward;
+use nat_ebpf::host::packet::Peer;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
@@ -34,6 +37,10 @@ pub enum Change {
     CloseForward(Forward),
     /// A service of the router opens a socket.
     OpenSocket(Protocol, Ipv4Addr, u16),
+    /// The daemon asks for a session for PCP's PEER, until so many seconds from now.
+    Peer(PeerAction, Protocol, Peer, Peer, u64),
+    /// The same, which is refused and counted here.
+    PeerRefused(Counter, Protocol, Peer, Peer),
     /// Somebody has an external port, for so many seconds.
     TakePort(Protocol, u16, Endpoint, u64),
     /// Somebody has all of these ports but one, for so many seconds.
@@ -52,6 +59,31 @@ pub enum Change {
     FillClients,
     /// The daemon sweeps, as far as clients are concerned.
     Sweep,
+}
+
+impl Change {
+    /// The frame by which the daemon asks for a session, and what the program is to return.
+    pub(super) fn peer(&self, now: BootTime) -> Option<(Vec<u8>, u32)> {
+        let (action, protocol, client, remote, seconds, result) = match *self {
+            Self::Peer(action, protocol, client, remote, seconds) => {
+                (action, protocol, client, remote, seconds, PEER_DONE)
+            }
+            Self::PeerRefused(counter, protocol, client, remote) => {
+                (PeerAction::Hold, protocol, client, remote, 600, refusal(counter as u32))
+            }
+            _ => return None,
+        };
+        let end = |(addr, port): Peer| (addr.into(), NetPort::new(port));
+        let key = SessionKey::new(Side::Lan, protocol, end(client), end(remote));
+        let frame = PeerFrame::new(action, &key, now.plus_secs(seconds));
+        Some((frame.words().iter().flat_map(|word| word.to_ne_bytes()).collect(), result))
+    }
+}
+
+/// Whether the program for PEER has returned what it should.
+pub(super) fn check_peer(change: &Change, returned: u32, wanted: u32) -> Result<()> {
+    ensure!(returned == wanted, "{change:?} returned {returned}, not {wanted}");
+    Ok(())
 }
 
 /// What became of a frame.

@@ -15,8 +15,9 @@ pub mod topology;
 pub use machine::{Action, Change, Machine, Outcome};
 pub use play::{Report, play_all};
 
-use nat_common::Counter;
+use nat_common::peer::PeerAction;
 use nat_common::settings::Settings;
+use nat_common::{Counter, Protocol};
 use nat_ebpf::host::Forward;
 use nat_ebpf::host::packet::{Packet, Peer};
 use std::net::Ipv4Addr;
@@ -243,6 +244,12 @@ impl Row {
     #[must_use]
     pub fn close(self, forward: Forward) -> Self {
         self.change(Change::CloseForward(forward))
+    }
+
+    /// The daemon asks for a session for so many seconds, for PCP's PEER.
+    #[must_use]
+    pub fn hold(self, protocol: Protocol, client: Peer, remote: Peer, seconds: u64) -> Self {
+        self.change(Change::Peer(PeerAction::Hold, protocol, client, remote, seconds))
     }
 
     /// Something else than a frame.

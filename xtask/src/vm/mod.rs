@@ -2,10 +2,12 @@
 //!
 //! Debian's kernel boots in QEMU, emulated in software, from an archive with the test programs, the
 //! daemon and the tools of the lab. The guest has no disk and no network, and nothing of it stays.
+//! `cargo xtask vm pktgen` runs a benchmark there, with what that kernel has and others may lack.
 
 mod image;
 mod kernel;
 mod modules;
+mod pktgen;
 mod plan;
 mod programs;
 mod run;
@@ -16,6 +18,7 @@ use anyhow::{Result, bail};
 use image::Image;
 use kernel::Kernel;
 use run::Machine;
+use std::path::Path;
 
 /// The oldest kernels that the gateway is tested on: Debian 12's.
 const SERIES: &str = "6.1";
@@ -24,7 +27,10 @@ const SECONDS: u64 = 1_500;
 
 /// Options of `cargo xtask vm`.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// A shell in the guest instead of tests.
     #[arg(long)]
     shell: bool,
@@ -39,9 +45,17 @@ pub(crate) struct Args {
     tests: Vec<String>,
 }
 
+#[derive(clap::Subcommand)]
+enum What {
+    /// The packet path beside the XDP ceiling, and the kernel's routing, nftables and flowtable, by pktgen over
+    /// virtual links. Emulated: only ratios mean something.
+    Pktgen(pktgen::Args),
+}
+
 impl Default for Args {
     fn default() -> Self {
-        Self { shell: false, kernel: SERIES.to_owned(), seconds: SECONDS, tests: Vec::new() }
+        let (kernel, seconds) = (SERIES.to_owned(), SECONDS);
+        Self { what: None, shell: false, kernel, seconds, tests: Vec::new() }
     }
 }
 
@@ -57,23 +71,19 @@ const LEFT_OUT: [&str; 2] = ["python3", "xmllint"];
 
 /// Sets up, builds, boots and tests. The count comes last.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if let Some(What::Pktgen(args)) = &args.what {
+        return pktgen::run(workspace, args);
+    }
     let toolchain = setup::ensure_vm(workspace)?;
     let kernel = Kernel::find(workspace, &args.kernel)?;
     let daemon = build::release(workspace, &toolchain)?;
     let programs = programs::build(workspace)?;
 
     let folder = workspace.root().join("target/vm");
-    let image = Image::new(folder.join("root"))?;
-    image.modules(&kernel)?;
-    for tool in setup::lab_tools().filter(|tool| !LEFT_OUT.contains(tool)).chain(["tc"]) {
-        image.tool(tool)?;
-    }
-    image.program(&daemon, "vm/igd-control")?;
-    image.file(&workspace.xdp_object(), "vm/nat-xdp.o")?;
+    let image = image(workspace, &kernel, &daemon)?;
     for program in &programs {
         image.program(&program.file, &format!("vm/tests/{}", program.name))?;
     }
-    image.text(INIT, "init")?;
     let machine = Machine { kernel: &kernel, archive: &folder.join("image.cpio") };
     if args.shell {
         image.text(SHELL, "vm/work")?;
@@ -85,6 +95,19 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     image.text(TESTS, "vm/work")?;
     image.pack(machine.archive)?;
     tests(&machine, args.seconds)
+}
+
+/// What every guest has: modules, the lab's tools, and the daemon.
+fn image(workspace: &Workspace, kernel: &Kernel, daemon: &Path) -> Result<Image> {
+    let image = Image::new(workspace.root().join("target/vm/root"))?;
+    image.modules(kernel)?;
+    for tool in setup::lab_tools().filter(|tool| !LEFT_OUT.contains(tool)).chain(["tc"]) {
+        image.tool(tool)?;
+    }
+    image.program(daemon, "vm/igd-control")?;
+    image.file(&workspace.xdp_object(), "vm/nat-xdp.o")?;
+    image.text(INIT, "init")?;
+    Ok(image)
 }
 
 fn tests(machine: &Machine<'_>, seconds: u64) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Which TCP ports are held for longer than any of their sessions needs.
 
+use crate::datapath::peers::HeldPort;
 use nat_common::ports::{PORTS, PortSlot, SLOTS_PER_ADDRESS, slot_index};
 use nat_common::settings::Settings;
 use nat_common::sweep::Live;
@@ -50,6 +51,16 @@ impl Holds {
         let address = self.pool.get(place).map_or(0, |(_, address)| *address);
         if let Some(needed) = self.needed.get_mut(place_of(address, live.port.get())) {
             *needed = live.until.max(*needed);
+        }
+    }
+
+    /// Notes what PCP's PEER has been promised.
+    pub(super) fn keep(&mut self, held: &[HeldPort]) {
+        for (address, port, until) in held {
+            if let Some(needed) = self.needed.get_mut(place_of(*address, *port)) {
+                let until = until.secs_from(BootTime(0));
+                *needed = u32::try_from(until).unwrap_or(u32::MAX).max(*needed);
+            }
         }
     }
 
@@ -130,6 +141,16 @@ mod tests {
         holds.needs(&session_until(POOL[1], NOW.plus_secs(5_000)));
         assert_eq!(holds.let_go(&slots, &settings, NOW), 1);
         assert_eq!(slots[HELD].hold(), NOW.plus_secs(5_001));
+    }
+
+    #[test]
+    fn a_port_that_peer_was_promised_is_kept_without_a_session() {
+        let slots = held_for(7_905);
+        let settings = Settings::DEFAULT;
+        let mut holds = Holds::observe(&slots, &POOL, &settings, NOW);
+        holds.keep(&[(1, 5_000, NOW.plus_secs(7_000)), (0, 5_000, NOW.plus_secs(7_800))]);
+        assert_eq!(holds.let_go(&slots, &settings, NOW), 1);
+        assert_eq!(slots[HELD].hold(), NOW.plus_secs(7_000));
     }
 
     #[test]

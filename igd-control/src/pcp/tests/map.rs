@@ -122,8 +122,6 @@ fn protocols_and_ports_that_cannot_be_mapped_are_refused() {
         let request = map(5600, 6000, 600).of_protocol(protocol);
         assert_eq!(bench.map(&request), Err(ResultCode::UnsuppProtocol), "{protocol}");
     }
-    let dmz = map(0, 0, 600).of_protocol(0);
-    assert_eq!(bench.map(&dmz), Err(ResultCode::UnsuppProtocol));
     let senseless = map(5600, 0, 600).of_protocol(0);
     assert_eq!(bench.map(&senseless), Err(ResultCode::MalformedRequest));
 }
@@ -143,6 +141,55 @@ fn all_ports_of_a_protocol_are_for_whom_the_policy_names() {
     assert_eq!(bench.map(&map(5600, 6000, 600).by(HOST_B)), Ok((6000, 600)), "but for single ones");
     assert_eq!(bench.map(&Request { lifetime: 0, ..all }), Ok((0, 0)));
     assert!(!bench.is_open(Protocol::Udp, 0));
+}
+
+#[test]
+fn all_protocols_are_tcp_and_udp_together_or_not_at_all() {
+    let all = map(0, 0, 600).of_protocol(0);
+    assert_eq!(Bench::new().map(&all), Err(ResultCode::NotAuthorized));
+    let rule = |protocol: &str| {
+        format!(
+            "[[rule]]\naction = \"allow\"\nvia = [\"pcp\"]\n{protocol}external-ports = [0]\n\
+             internal-ports = [0]\n"
+        )
+    };
+    let mut bench = Bench::new().rules(&rule("protocols = [\"tcp\"]\n"));
+    assert_eq!(bench.map(&all), Err(ResultCode::NotAuthorized), "of one protocol only");
+    assert!(bench.gateway.table().is_empty() && bench.gateway.path().forwards.is_empty());
+
+    let mut bench = Bench::new().rules(&rule(""));
+    assert_eq!(bench.map(&all), Ok((0, 600)));
+    let open =
+        |bench: &Bench| [Protocol::Tcp, Protocol::Udp].map(|protocol| bench.is_open(protocol, 0));
+    assert_eq!(open(&bench), [true; 2]);
+    bench.pass(300);
+    assert_eq!(bench.map(&all), Ok((0, 600)), "renewed");
+    assert!(bench.gateway.table().iter().all(|mapping| mapping.lease_left(bench.now) == 600));
+    let foreign = all.clone().with_nonce(OTHER_NONCE);
+    assert_eq!(bench.map(&foreign), Err(ResultCode::NotAuthorized));
+    assert_eq!(bench.map(&all.clone().by(HOST_B)), Err(ResultCode::UnsuppProtocol));
+    // One of both can be had by itself, and stands in the way of the other client's all.
+    assert_eq!(bench.map(&map(0, 0, 0).of_protocol(6)), Ok((0, 0)));
+    assert_eq!(open(&bench), [false, true]);
+    assert_eq!(bench.map(&all.clone().by(HOST_B)), Err(ResultCode::UnsuppProtocol));
+    assert_eq!(open(&bench), [false, true], "and leaves nothing behind");
+    assert_eq!(bench.map(&all), Ok((0, 600)));
+    assert_eq!(bench.map(&Request { lifetime: 0, ..all }), Ok((0, 0)));
+    assert_eq!(open(&bench), [false; 2]);
+}
+
+#[test]
+fn a_renewal_of_all_protocols_that_fails_leaves_leases_as_they_were() {
+    let all = map(0, 0, 600).of_protocol(0);
+    let rule = "[[rule]]\naction = \"allow\"\nexternal-ports = [0]\ninternal-ports = [0]\n";
+    let mut bench = Bench::new().rules(rule);
+    bench.map(&map(0, 0, 600).of_protocol(6)).unwrap();
+    bench.map(&map(0, 0, 600).with_nonce(OTHER_NONCE)).unwrap();
+    bench.pass(300);
+    assert_eq!(bench.map(&all), Err(ResultCode::NotAuthorized), "UDP has another nonce");
+    let left: Vec<_> =
+        bench.gateway.table().iter().map(|mapping| mapping.lease_left(bench.now)).collect();
+    assert_eq!(left, [300, 300]);
 }
 
 #[test]

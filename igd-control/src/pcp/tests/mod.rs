@@ -3,6 +3,7 @@
 mod map;
 mod nat_pmp;
 mod options;
+mod peer;
 mod protocol;
 
 use super::*;
@@ -155,7 +156,7 @@ impl Request {
 
     /// With another mapping.
     fn changed(mut self, change: impl FnOnce(&mut Mapping)) -> Self {
-        if let Operation::Map(mapping) = &mut self.operation {
+        if let Operation::Map(mapping) | Operation::Peer(mapping, _) = &mut self.operation {
             change(mapping);
         }
         self

@@ -128,13 +128,3 @@ fn an_address_that_is_gone_is_announced_as_a_failure_of_the_network() {
     assert_eq!(address.answer, nat_pmp::Answer::Address(Ipv4Addr::UNSPECIFIED));
     assert!(bench.server.updates(bench.now, &mut bench.gateway).is_empty());
 }
-
-#[test]
-fn peer_is_an_opcode_that_is_not_supported() {
-    let mut bench = Bench::new();
-    let Operation::Map(mapping) = map(5600, 0, 600).operation else { panic!("MAP") };
-    let peer = pcp::RemotePeer { port: 53, address: "198.51.100.7".parse().unwrap() };
-    let request = Request { operation: Operation::Peer(mapping, peer), ..map(5600, 0, 600) };
-    assert_eq!(bench.ask(&request).result, ResultCode::UnsuppOpcode);
-    assert!(bench.gateway.table().is_empty());
-}

@@ -61,7 +61,7 @@ pub(super) struct Maps {
     used_slots: HashSet<u32>,
 }
 
-fn now() -> Result<BootTime> {
+pub(super) fn now() -> Result<BootTime> {
     let time = clock_gettime(ClockId::CLOCK_BOOTTIME)?;
     let seconds = u64::try_from(time.tv_sec())?;
     Ok(BootTime(0).plus_secs(seconds).plus_nanos(u64::try_from(time.tv_nsec())?))

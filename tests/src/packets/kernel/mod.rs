@@ -16,7 +16,7 @@ pub use router::Router;
 
 use super::machine::{
     Action, Change, MAX_ADDRESSES, MAX_CLIENTS, MAX_CONTACTS, MAX_ENDPOINTS, MAX_SESSION_ENTRIES,
-    Machine, Outcome,
+    Machine, Outcome, check_peer,
 };
 use super::topology::{self, EGRESS, side};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -29,8 +29,8 @@ use nat_common::counters::COUNTERS;
 use nat_common::link::{DOT1AD, DOT1Q, Tags};
 use nat_common::maps::{
     CLIENTS, CLIENTS_ENDED, CONTACTS, ENDPOINTS, FRAGMENTS, HINTS, PORTS, PROGRAM_GUARD,
-    PROGRAM_LAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN, REMOTES,
-    SESSIONS, TRUNK,
+    PROGRAM_LAN, PROGRAM_PEER, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN, PROGRAM_WAN,
+    REMOTES, SESSIONS, TRUNK,
 };
 use nat_common::ports::SLOTS_PER_ADDRESS;
 use nat_common::session::Side;
@@ -170,8 +170,14 @@ impl<'a> KernelMachine<'a> {
             .load(object)
             .context("the kernel does not take the XDP program's maps")?;
         let mut verified = Vec::new();
-        for name in [PROGRAM_LAN, PROGRAM_WAN, PROGRAM_TRUNK, PROGRAM_TRUNK_LAN, PROGRAM_TRUNK_WAN]
-        {
+        for name in [
+            PROGRAM_LAN,
+            PROGRAM_WAN,
+            PROGRAM_TRUNK,
+            PROGRAM_TRUNK_LAN,
+            PROGRAM_TRUNK_WAN,
+            PROGRAM_PEER,
+        ] {
             let program: &mut Xdp = ebpf.program_mut(name).context(name)?.try_into()?;
             let start = Instant::now();
             program.load().with_context(|| format!("the kernel refuses the program {name}"))?;
@@ -221,6 +227,20 @@ impl<'a> KernelMachine<'a> {
             .context("BPF_PROG_RUN")?;
         out.truncate(usize::try_from(result.data_size_out)?);
         Ok((result.return_value, out))
+    }
+
+    /// Runs the program for PCP's PEER, which is on no interface.
+    fn run_peer(&self, frame: &[u8]) -> Result<u32> {
+        let program: &Xdp = self.ebpf.program(PROGRAM_PEER).context(PROGRAM_PEER)?.try_into()?;
+        let mut out = vec![0; frame.len()];
+        let result = program
+            .test_run(TestRunOptions {
+                data_in: Some(frame),
+                data_out: Some(&mut out),
+                ..TestRunOptions::default()
+            })
+            .context("BPF_PROG_RUN")?;
+        Ok(result.return_value)
     }
 
     /// Has the kernel send a frame by the WAN: whether the guard lets it, as an XDP action.
@@ -281,6 +301,10 @@ impl Machine for KernelMachine<'_> {
             }
             Change::CloseForward(forward) => self.maps.close_forward(forward),
             Change::OpenSocket(protocol, addr, port) => self.open_socket(*protocol, *addr, *port),
+            Change::Peer(..) | Change::PeerRefused(..) => match change.peer(maps::now()?) {
+                Some((frame, wanted)) => check_peer(change, self.run_peer(&frame)?, wanted),
+                None => Ok(()),
+            },
             Change::TakePort(protocol, port, owner, seconds) => {
                 self.maps.take_port(*protocol, *port, *owner, *seconds)
             }

@@ -18,6 +18,7 @@ mod malformed;
 mod mapping;
 mod mss;
 mod passing;
+mod peer;
 mod pool;
 mod translation;
 mod vlan;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Row> {
         expiry::rows(),
         mss::rows(),
         passing::rows(),
+        peer::rows(),
         fragments::rows(),
         pool::rows(),
         limits::rows(),

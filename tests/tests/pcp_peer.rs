@@ -271,6 +271,38 @@ fn limits_hold_and_a_full_table_takes_no_more() -> Result<()> {
 }
 
 #[test]
+fn a_flood_of_requests_leaves_limits_in_force_for_peer_too() -> Result<()> {
+    let lab = Lab::home()?;
+    lab.lan.ip(&["address", "add", &format!("{SECOND}/24"), "dev", "eth0"])?;
+    let daemon = Daemon::start(&lab)?;
+    let quiet = client(&lab)?;
+    assert_eq!(quiet.ask(&peer(600).frame())?.result(), SUCCESS);
+    let noisy = lab.lan.udp(&format!("{SECOND}:0"))?;
+    let server = SocketAddrV4::new(ROUTER_LAN, nat_tests::client::pcp::PORT);
+    for number in 0..50_000_u32 {
+        let port = 1_024 + u16::try_from(number % 60_000)?;
+        // Half of them for new sessions; the others guess at nonces.
+        let mut request = Peer::udp(SECOND, port, FRIEND, 600);
+        if number % 2 == 1 {
+            request.internal = 1_024;
+            request.nonce[..4].copy_from_slice(&number.to_be_bytes());
+        }
+        // The queue of the socket may be full for a moment.
+        let _ = noisy.send_to(&request.frame(), server);
+    }
+    assert_eq!(granted(&quiet.ask(&peer(600).frame())?), (SUCCESS, 600, external(5600)));
+    let sessions = daemon.sessions()?;
+    let of = |host: &str| {
+        let internal = sessions.iter().filter_map(|it| it["internal"].as_str());
+        internal.filter(|internal| internal.starts_with(host)).count()
+    };
+    assert_eq!(of("192.168.77.2:"), 1);
+    ensure!((1..=256).contains(&of("192.168.77.3:")), "{}", of("192.168.77.3:"));
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
 fn the_command_line_holds_and_lets_go() -> Result<()> {
     let lab = Lab::home()?;
     let daemon = start(&lab, STRICT)?;

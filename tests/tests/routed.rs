@@ -6,7 +6,7 @@ use nat_tests::client::independent;
 use nat_tests::client::pcp::{Client, Map};
 use nat_tests::client::soap::{MAPPING, Mapping};
 use nat_tests::client::{Gateway, Upnpc};
-use nat_tests::daemon::Daemon;
+use nat_tests::daemon::{Daemon, unload};
 use nat_tests::lab::{
     BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, ROUTER_LAN, TcpReflector, UdpReflector,
     WAN_FAR_SIDE, tcp_seen_as, wait_until,
@@ -23,6 +23,8 @@ const NOTICED: Duration = Duration::from_secs(100);
 /// Behind the mappings.
 const INSIDE: &str = "192.168.77.2:5600";
 
+const CONFIGURATION: &str = "[nat]\nenabled = false\n[upstream]\nserver = \"gateway\"\n";
+
 const fn beyond(port: u16) -> SocketAddrV4 {
     SocketAddrV4::new(WAN_FAR_SIDE, port)
 }
@@ -37,7 +39,7 @@ fn routed() -> Result<Option<Lab>> {
 /// A daemon that translates nothing.
 fn start(lab: &Lab) -> Result<Daemon<'_>> {
     let file = lab.directory().join("routed.toml");
-    fs::write(&file, "[nat]\nenabled = false\n[upstream]\nserver = \"gateway\"\n")?;
+    fs::write(&file, CONFIGURATION)?;
     let state = lab.directory().join("state");
     Daemon::builder(lab)
         .state(&state)
@@ -48,12 +50,11 @@ fn start(lab: &Lab) -> Result<Daemon<'_>> {
 
 /// Waits until `igd-control status` says this of the server.
 fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    let told = || {
+    wait_until(words, SOON, || {
         let status = daemon.status()?;
-        let upstream = status.get("upstream").and_then(serde_json::Value::as_str);
-        Ok(upstream.is_some_and(|it| it.contains(words)))
-    };
-    wait_until(words, SOON, told)
+        let told = status.get("upstream").and_then(|it| it.as_str());
+        Ok(told.is_some_and(|it| it.contains(words)))
+    })
 }
 
 /// The carrier with its PCP server, and a daemon that has found it.
@@ -177,5 +178,22 @@ fn a_remote_host_is_a_filter_that_the_carrier_repeats_and_nobody_can_prove() -> 
     let _server = UdpReflector::start(&lab.lan, INSIDE)?;
     ensure!(udp_answers(lab.far()?, beyond(6000))?, "to another host");
     daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_nat_that_is_still_pinned_has_to_be_unloaded_first() -> Result<()> {
+    let lab = Lab::builder().routed_beneath_carrier().build()?;
+    let bpffs = lab.bpffs()?;
+    Daemon::builder(&lab).pinned(&bpffs).start()?.stop()?;
+    let file = lab.directory().join("routed.toml");
+    fs::write(&file, CONFIGURATION)?;
+    let file = file.to_string_lossy();
+    let again = Daemon::builder(&lab).pinned(&bpffs).argument("--config").argument(&file).start();
+    let refusal = again.err().map(|error| format!("{error:#}")).unwrap_or_default();
+    ensure!(refusal.contains("igd-control unload --pin-dir"), "{refusal}");
+    unload(&lab, &bpffs, &["--keep-forwarding"])?;
+    start(&lab)?.stop()?;
+    drop(bpffs);
     lab.finish()
 }

@@ -103,6 +103,18 @@ fn an_interface_that_is_missing_or_no_ethernet_fails() {
 }
 
 #[test]
+fn without_a_nat_any_interface_that_is_there_will_do() {
+    let tunnel = Link { ethernet: false, ..wan(192, 0, 0, 2) };
+    let found = interface::routed("wan0", Side::Wan, Some(&tunnel));
+    assert!(found.iter().all(|finding| finding.status == Status::Ok), "{found:?}");
+    let missing = interface::routed("wan0", Side::Wan, None);
+    assert_eq!(status(&missing, "interface"), Status::Failure);
+    let bare = link("wan0", None);
+    let found = interface::routed("wan0", Side::Wan, Some(&bare));
+    assert_eq!(status(&found, "address"), Status::Warning);
+}
+
+#[test]
 fn an_interface_that_is_down_is_warned_of() {
     let down = Link { up: false, carrier: false, ..wan(11, 22, 33, 1) };
     let found = findings("wan0", Side::Wan, Some(&down));

@@ -246,12 +246,15 @@ impl DataPath {
             sessions: config.max_sessions,
             addresses: u32::try_from(config.pool.len())?.max(1),
             contacts: contacts::wanted(&config.settings, config.max_sessions),
+            logs_mappings: config.mapping_log.is_some(),
         };
         let adopted_ports = config.pin_dir.as_deref().is_some_and(pins::hold_ports);
         let (mut ebpf, adopted) = program::load(size, config.pin_dir.as_deref())?;
         tasks.0.extend(follow::log(&mut ebpf));
         let requests = Ring::take(&mut ebpf, names::HINT_REQUESTS)?;
-        let mapping_notes = Ring::take(&mut ebpf, names::MAPPING_NOTES)?;
+        // One that nobody reads stays where it is: programs that are loaded later name it by its descriptor.
+        let mapping_notes =
+            size.logs_mappings.then(|| Ring::take(&mut ebpf, names::MAPPING_NOTES)).transpose()?;
         let maps = maps::Maps::take(&mut ebpf)?;
         let slots = maps.ports.slots().len();
         let mapping_log = config.mapping_log.as_deref();
@@ -313,7 +316,9 @@ impl DataPath {
         )));
         tasks.0.push(tokio::spawn(neighbours::keep(Arc::clone(&shared), network, routes_changed)));
         tasks.0.push(tokio::spawn(hints::answer(Arc::clone(&shared), requests)));
-        tasks.0.push(tokio::spawn(mapping_log::follow(Arc::clone(&shared), mapping_notes)));
+        if let Some(notes) = mapping_notes {
+            tasks.0.push(tokio::spawn(mapping_log::follow(Arc::clone(&shared), notes)));
+        }
         // The limits of clients hold from the first sweep on.
         let swept = sweep::sweep_once(&shared).await;
         tasks.0.push(tokio::spawn(sweep::sweep_regularly(Arc::clone(&shared), swept)));

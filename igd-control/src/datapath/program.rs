@@ -56,6 +56,12 @@ const LOG_RING: &str = "AYA_LOGS";
 /// Bytes of it: the program says little, and not often, and the daemon has them in its memory twice.
 const LOG_RING_BYTES: u32 = 16 * 1024;
 
+/// Bytes for what the packet path tells of mappings.
+const NOTES_BYTES: u32 = 1 << 20;
+
+/// The least that a ring buffer may have: aya makes it a page, where pages are larger.
+const LEAST_RING_BYTES: u32 = 4 * 1024;
+
 /// The folder of one layout version within the pin directory.
 pub(super) const LAYOUT_PREFIX: &str = "layout-";
 
@@ -73,6 +79,8 @@ pub struct Size {
     pub addresses: u32,
     /// Most contacts.
     pub contacts: u32,
+    /// Whether the packet path tells of mappings, so that it needs room for that.
+    pub logs_mappings: bool,
 }
 
 /// Loads the program and its maps. With `pin_dir`, maps of this layout that are pinned there are
@@ -89,6 +97,7 @@ pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
     let slots = size.addresses.saturating_mul(SLOTS_PER_ADDRESS);
     let sizes = [
         (LOG_RING, LOG_RING_BYTES),
+        (maps::MAPPING_NOTES, if size.logs_mappings { NOTES_BYTES } else { LEAST_RING_BYTES }),
         (maps::SESSIONS, size.sessions.saturating_mul(2)),
         (maps::ENDPOINTS, size.sessions.min(slots)),
         (maps::CONTACTS, size.contacts),

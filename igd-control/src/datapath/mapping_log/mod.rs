@@ -57,10 +57,7 @@ impl MappingLog {
 
 /// Writes down what the packet path notes, for ever.
 pub(super) async fn follow(shared: Arc<Shared>, mut ring: Ring) {
-    let Some(log) = &shared.mapping_log else {
-        // Kept open: programs that are loaded later name the ring buffer by its descriptor.
-        return std::future::pending().await;
-    };
+    let Some(log) = &shared.mapping_log else { return };
     let mut notes: Vec<MappingNote> = Vec::new();
     loop {
         let note =

@@ -22,7 +22,7 @@ const ASIDE: &str = "mappings.redb.unreadable";
 const FORMAT: u64 = 1;
 
 /// Memory for pages, bytes: reads are rare, and the table is in memory anyway.
-const CACHE: usize = 512 * 1024;
+const CACHE: usize = 64 * 1024;
 
 const MAPPINGS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("mappings");
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");

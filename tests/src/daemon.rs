@@ -1,6 +1,6 @@
 //! `igd-control` in the lab's router.
 
-use crate::lab::{BpfFs, Finished, Lab, Process};
+use crate::lab::{BpfFs, Finished, Lab, Process, wait_until};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -292,6 +292,24 @@ impl<'lab> Daemon<'lab> {
     ) -> Result<String> {
         let process = self.process.as_ref().context("the daemon has ended")?;
         process.wait_for_line(timeout, wanted)
+    }
+
+    /// What `igd-control status` says of the server upstream.
+    ///
+    /// # Errors
+    /// As for [`Self::json`], and when it says nothing of it.
+    pub fn upstream(&self) -> Result<String> {
+        let status = self.status()?;
+        let told = status.get("upstream").and_then(Value::as_str);
+        Ok(told.context("the status has nothing of the server upstream")?.to_owned())
+    }
+
+    /// Waits until it says these words of the server upstream.
+    ///
+    /// # Errors
+    /// When it does not within `timeout`.
+    pub fn wait_for_upstream(&self, timeout: Duration, words: &str) -> Result<()> {
+        wait_until(words, timeout, || Ok(self.upstream()?.contains(words)))
     }
 
     /// Stops it by SIGTERM.

@@ -50,11 +50,7 @@ fn start(lab: &Lab) -> Result<Daemon<'_>> {
 
 /// Waits until `igd-control status` says this of the server.
 fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    wait_until(words, SOON, || {
-        let status = daemon.status()?;
-        let told = status.get("upstream").and_then(|it| it.as_str());
-        Ok(told.is_some_and(|it| it.contains(words)))
-    })
+    daemon.wait_for_upstream(SOON, words)
 }
 
 /// The carrier with its PCP server, and a daemon that has found it.

@@ -52,16 +52,9 @@ fn start<'lab>(lab: &'lab Lab, server: &str) -> Result<Daemon<'lab>> {
     Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()
 }
 
-/// What `igd-control status` says of the server.
-fn upstream(daemon: &Daemon<'_>) -> Result<String> {
-    let status = daemon.status()?;
-    let told = status.get("upstream").and_then(|it| it.as_str());
-    Ok(told.context("no such member")?.to_owned())
-}
-
-/// Waits until it says this.
+/// Waits until `igd-control status` says this of the server.
 fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    wait_until(words, SOON, || Ok(upstream(daemon)?.contains(words)))
+    daemon.wait_for_upstream(SOON, words)
 }
 
 fn address(gateway: &Gateway<'_>) -> Result<Ipv4Addr> {
@@ -220,7 +213,7 @@ fn a_private_address_is_not_told_where_that_is_configured() -> Result<()> {
     let gateway = Gateway::discover(&lab.lan)?;
     let reply = gateway.call("GetExternalIPAddress", &[])?.success()?;
     assert_eq!(reply.value("NewExternalIPAddress"), Some(""));
-    assert_eq!(upstream(&daemon)?, "off");
+    assert_eq!(daemon.upstream()?, "off");
     daemon.stop()?;
     lab.finish()
 }

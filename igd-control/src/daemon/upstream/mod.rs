@@ -26,8 +26,7 @@ pub(super) fn is_behind_nat(
     given: Option<Ipv4Addr>,
     seen: Option<Ipv4Addr>,
 ) -> bool {
-    let other = |other: Option<Ipv4Addr>| other.is_some() && other != own;
-    own.is_some_and(is_private) || (own.is_some() && (other(given) || other(seen)))
+    own.and_then(|own| what_tells_of_a_nat(own, given, seen)).is_some()
 }
 
 /// The same, for people.
@@ -36,14 +35,22 @@ pub(super) fn behind_nat(
     given: Option<Ipv4Addr>,
     seen: Option<Ipv4Addr>,
 ) -> &'static str {
-    match own {
-        Some(own) if given.is_some_and(|given| given != own) => "yes: the one upstream says so",
-        Some(own) if seen.is_some_and(|seen| seen != own) => {
-            "yes: the STUN server sees another address"
-        }
-        Some(own) if is_private(own) => "yes: the address of the WAN interface is private",
-        Some(_) => "no",
-        None => "not known",
+    let Some(own) = own else { return "not known" };
+    what_tells_of_a_nat(own, given, seen).unwrap_or("no")
+}
+
+fn what_tells_of_a_nat(
+    own: Ipv4Addr,
+    given: Option<Ipv4Addr>,
+    seen: Option<Ipv4Addr>,
+) -> Option<&'static str> {
+    let differs = |address: Option<Ipv4Addr>| address.is_some_and(|address| address != own);
+    if differs(given) {
+        Some("yes: the one upstream says so")
+    } else if differs(seen) {
+        Some("yes: the STUN server sees another address")
+    } else {
+        is_private(own).then_some("yes: the address of the WAN interface is private")
     }
 }
 

@@ -144,9 +144,8 @@ fn what_the_server_refuses_goes_and_what_the_operator_has_made_stays() {
     assert_eq!(world.server.port_of(world.now, &key(6_001)), Some(6_001), "tried again");
 }
 
-#[test]
-fn a_mapping_that_may_moves_to_the_port_that_the_server_chooses() {
-    let mut world = World::new();
+/// Adds a mapping whose port is taken at the server, and that may have another one: which it gets.
+fn moved(world: &mut World) -> Port {
     world.server.taken.push(6_000);
     world.add(6_000, 600);
     world.mirror.may_move(tcp(6_000));
@@ -156,6 +155,13 @@ fn a_mapping_that_may_moves_to_the_port_that_the_server_chooses() {
         panic!("{outcomes:?}");
     };
     assert_eq!((from, granted), (&tcp(6_000), to));
+    *to
+}
+
+#[test]
+fn a_mapping_that_may_moves_to_the_port_that_the_server_chooses() {
+    let mut world = World::new();
+    let to = moved(&mut world);
     assert_eq!(world.ports(), [to.number], "one number on both");
     assert_eq!(world.server.port_of(world.now, &key(to.number)), Some(to.number));
     assert_eq!(world.server.port_of(world.now, &key(6_000)), None);
@@ -313,15 +319,7 @@ fn without_a_nat_here_every_mapping_is_one_of_the_clients_own_endpoint() {
 #[test]
 fn without_a_nat_here_a_mapping_takes_the_servers_port_as_it_is() {
     let mut world = World::with(config(false));
-    world.server.taken.push(6_000);
-    world.add(6_000, 600);
-    world.mirror.may_move(tcp(6_000));
-    world.follow();
-    let outcomes = world.outcomes();
-    let [(from, Outcome::Moved(to)), (granted, Outcome::Granted)] = outcomes.as_slice() else {
-        panic!("{outcomes:?}");
-    };
-    assert_eq!((from, granted), (&tcp(6_000), to));
+    let to = moved(&mut world);
     assert_eq!(world.ports(), [to.number]);
     assert_eq!(world.server.port_of(world.now, &theirs(6_000)), Some(to.number));
     assert_eq!(world.mirror.state().held, 1);

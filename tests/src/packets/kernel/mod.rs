@@ -21,7 +21,7 @@ use super::machine::{
 use super::topology::{self, EGRESS, side};
 use anyhow::{Context as _, Result, bail, ensure};
 use aya::maps::ProgramArray;
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{SchedClassifier, TestRun, TestRunOptions, TestRunResult, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use maps::Maps;
 use nat_common::Protocol;
@@ -216,46 +216,21 @@ impl<'a> KernelMachine<'a> {
         let ifindex = self.router.ifindex(device).context("no such link")?;
         // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
         let context = [0, u32::try_from(frame.len())?, 0, ifindex, 0, 0];
-        let mut out = vec![0; frame.len() + HEADROOM];
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ctx_in: Some(bytemuck::bytes_of(&context)),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_RUN")?;
-        out.truncate(usize::try_from(result.data_size_out)?);
-        Ok((result.return_value, out))
+        play(program, frame, Some(bytemuck::bytes_of(&context)))
     }
 
     /// Runs the program for PCP's PEER, which is on no interface.
     fn run_peer(&self, frame: &[u8]) -> Result<u32> {
         let program: &Xdp = self.ebpf.program(PROGRAM_PEER).context(PROGRAM_PEER)?.try_into()?;
-        let mut out = vec![0; frame.len()];
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_RUN")?;
-        Ok(result.return_value)
+        Ok(play(program, frame, None)?.0)
     }
 
     /// Has the kernel send a frame by the WAN: whether the guard lets it, as an XDP action.
     fn run_guard(&self, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
         let program: &SchedClassifier =
             self.ebpf.program(PROGRAM_GUARD).context(PROGRAM_GUARD)?.try_into()?;
-        let mut out = vec![0; frame.len()];
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(frame),
-                data_out: Some(&mut out),
-                ..TestRunOptions::default()
-            })
-            .context("BPF_PROG_RUN")?;
-        let action = match result.return_value.cast_signed() {
+        let (returned, out) = play(program, frame, None)?;
+        let action = match returned.cast_signed() {
             tc_action::UNSPEC => xdp_action::PASS,
             tc_action::SHOT => xdp_action::DROP,
             other => bail!("the guard returned {other}"),
@@ -393,4 +368,23 @@ fn take_tags(frame: &mut Vec<u8>, most: usize) -> Vec<u16> {
         frame.drain(MACS..MACS + 4);
     }
     tags
+}
+
+/// Runs a program on a frame: what it returns, and what has become of the frame.
+fn play(
+    program: &impl for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+    frame: &[u8],
+    context: Option<&[u8]>,
+) -> Result<(u32, Vec<u8>)> {
+    let mut out = vec![0; frame.len() + HEADROOM];
+    let result = program
+        .test_run(TestRunOptions {
+            data_in: Some(frame),
+            data_out: Some(&mut out),
+            ctx_in: context,
+            ..TestRunOptions::default()
+        })
+        .context("BPF_PROG_RUN")?;
+    out.truncate(usize::try_from(result.data_size_out)?);
+    Ok((result.return_value, out))
 }

@@ -127,7 +127,7 @@ fn keep_known(namespace: &Namespace, program: &mut Xdp) -> Result<()> {
 }
 
 /// The CPU that does the work of the generator at `place`.
-fn own_cpu(place: usize) -> usize {
+pub(crate) fn own_cpu(place: usize) -> usize {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     (CPU + place) % cpus
 }

@@ -201,10 +201,7 @@ impl Settings {
     #[inline]
     pub const fn yielding(&self, now: BootTime, protocol: Protocol) -> BootTime {
         match protocol {
-            // A packet's time is this much later at most, for the generation that it carries.
-            Protocol::Tcp => {
-                self.deadline(now.plus_nanos(BootTime::MARKS), self.timeout(protocol, false))
-            }
+            Protocol::Tcp => self.deadline(now, self.timeout(protocol, false)),
             _ => BootTime::NEVER,
         }
     }
@@ -214,10 +211,10 @@ impl Settings {
     /// never cut short.
     pub const REFRESH_SHIFT: u32 = 4;
 
-    /// The deadline of a session that is used at `now`.
+    /// The deadline of a session that is used at `now`, in whichever generation.
     #[inline(always)]
     pub const fn deadline(&self, now: BootTime, timeout: u64) -> BootTime {
-        now.plus_nanos(timeout + (timeout >> Self::REFRESH_SHIFT))
+        now.in_generation(0).plus_nanos(timeout + (timeout >> Self::REFRESH_SHIFT))
     }
 }
 

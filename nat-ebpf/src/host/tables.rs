@@ -180,7 +180,7 @@ impl HostTables {
                 let slots = self.slots.borrow();
                 let is_free = |port| {
                     let slot = slots.get(&slot_index(address, protocol, port));
-                    slot.is_none_or(|slot| slot.looks_free(self.clock))
+                    slot.is_none_or(|slot| slot.looks_free(self.now()))
                 };
                 let below = |bound| ((u64::from(self.random()) * u64::from(bound)) >> 32) as u32;
                 let mut hints = self.hints.borrow_mut();
@@ -259,8 +259,9 @@ impl Tables for HostTables {
     type Contact = Rc<Contact>;
     type Client = Rc<Client>;
 
+    /// As exact as packets have it, lest those of the same moment come before what the daemon does in it.
     fn now(&self) -> BootTime {
-        self.clock
+        self.clock.in_generation(0)
     }
 
     /// SplitMix64.

@@ -100,7 +100,9 @@ impl Slot {
     /// Brings its deadlines forward.
     pub(super) fn bring_forward(&mut self, nanos: u64) {
         self.hold = (self.hold >> 1).saturating_sub(nanos) << 1 | (self.hold & 1);
-        self.lease = self.lease.saturating_sub(nanos);
+        // The low bits are no time: see `end_with`.
+        let until = BootTime(self.lease.saturating_sub(nanos)).in_generation(0);
+        self.lease = until.0 | (self.lease & 0xff);
     }
 }
 

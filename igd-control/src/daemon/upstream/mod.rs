@@ -1,6 +1,7 @@
 //! The NAT upstream: the mirror of the table, as the daemon's parts share it.
 
 mod carrier;
+mod finder;
 mod secret;
 mod stun;
 mod waits;
@@ -13,7 +14,7 @@ use crate::{
     config,
     igd::{Gateway, Outside, Touched, is_private},
     mapping::PacketPath,
-    upstream::{Interworking, InterworkingConfig, Outcome, Port, Seen, State},
+    upstream::{Interworking, InterworkingConfig, Outcome, Port, Seen, ServerPlace, State},
 };
 use nat_common::BootTime;
 use std::{collections::HashMap, net::Ipv4Addr, path::Path, sync::Mutex};
@@ -92,8 +93,13 @@ impl Upstream {
     }
 
     /// Where the server is, or that it is nowhere.
-    pub(super) fn server_is(&self, server: Option<Ipv4Addr>) {
+    pub(super) fn server_is(&self, server: Option<ServerPlace>) {
         lock(&self.machine).server_is(server);
+    }
+
+    /// Whether the server is worth leaving for another one.
+    fn is_mute(&self) -> bool {
+        lock(&self.machine).is_mute()
     }
 
     /// What an operator is told.

@@ -9,11 +9,11 @@ use crate::upstream::lease::Lease;
 use crate::wire::pcp::{Mapping, Operation, PcpOption, Response, ResponseError, ResultCode};
 use nat_common::Protocol;
 use nat_common::time::NANOS_PER_SEC;
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Client {
     /// A datagram has come to the client's socket.
-    pub fn hear(&mut self, now: BootTime, from: SocketAddrV4, datagram: &[u8]) {
+    pub fn hear(&mut self, now: BootTime, from: SocketAddr, datagram: &[u8]) {
         // Section 8.3: from where the request went.
         if from != self.config.server {
             return;
@@ -23,7 +23,10 @@ impl Client {
                 self.leave_nat_pmp();
                 self.answered(now, &response);
             }
-            Err(ResponseError::Version(0)) => self.hear_nat_pmp(now, datagram),
+            // NAT-PMP is of IPv4, and maps for who asks.
+            Err(ResponseError::Version(0)) if self.config.client.is_ipv4() => {
+                self.hear_nat_pmp(now, datagram);
+            }
             Err(ResponseError::Version(version)) if self.waiting.is_some() => {
                 self.no_pcp(now, Service::OtherVersion(version));
             }
@@ -34,7 +37,7 @@ impl Client {
 
     /// A datagram has come to the port of announcements (section 14): an ANNOUNCE to everybody, or
     /// news of one mapping.
-    pub fn overhear(&mut self, now: BootTime, from: SocketAddrV4, datagram: &[u8]) {
+    pub fn overhear(&mut self, now: BootTime, from: SocketAddr, datagram: &[u8]) {
         if from != self.config.server {
             return;
         }
@@ -88,7 +91,11 @@ impl Client {
         match response.result {
             ResultCode::Success if response.lifetime == 0 => {}
             ResultCode::Success => {
-                let IpAddr::V4(address) = mapping.external else { return };
+                let IpAddr::V4(address) = mapping.external else {
+                    // Not what was asked for (section 11.1), and of no use to IPv4.
+                    self.end(now, key);
+                    return self.refuse(now, key, ResultCode::CannotProvideExternal, 0);
+                };
                 let is_filter = |option: &PcpOption| matches!(option, PcpOption::Filter(_));
                 let echoed = response.options().iter().any(is_filter);
                 let external = SocketAddrV4::new(address, mapping.external_port);
@@ -107,8 +114,12 @@ impl Client {
         let protocol = [Protocol::Tcp, Protocol::Udp]
             .into_iter()
             .find(|protocol| number(*protocol) == mapping.protocol)?;
-        let internal = SocketAddrV4::new(third.unwrap_or(self.config.own), mapping.internal_port);
-        Some(Key { protocol, internal })
+        let address = match (third, self.config.client) {
+            (Some(third), _) => third,
+            (None, IpAddr::V4(own)) => own,
+            (None, IpAddr::V6(_)) => return None,
+        };
+        Some(Key { protocol, internal: SocketAddrV4::new(address, mapping.internal_port) })
     }
 
     /// The server is there.

@@ -14,7 +14,7 @@ use nat_common::{BootTime, Protocol};
 use nat_pmp::NatPmp;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use uuid::Uuid;
 
 /// First requests that may be without an answer at the same time: a server that has lost everything is
@@ -43,7 +43,8 @@ const LONGEST: u32 = 86_400;
 pub struct Key {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The endpoint; one of another host than ourselves takes THIRD_PARTY.
+    /// The endpoint; one of another address than the client's own takes THIRD_PARTY. That is every one
+    /// when the server is asked by IPv6.
     pub internal: SocketAddrV4,
 }
 
@@ -127,10 +128,12 @@ pub enum Service {
 /// What a client is told at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Our own address, as the server sees it.
+    /// Our own address, as the NAT upstream sees it in packets.
     pub own: Ipv4Addr,
+    /// Where requests come from, as the server sees it: the same, or an address of IPv6.
+    pub client: IpAddr,
     /// The server.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// What the nonces are made of. It is the same after a restart, so that mappings of before can be
     /// renewed (RFC 6887 11.2: by the original nonce).
     pub secret: Uuid,

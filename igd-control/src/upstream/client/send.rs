@@ -195,12 +195,12 @@ impl Client {
         mapping: Mapping,
         mut options: Vec<PcpOption>,
     ) {
-        let own = IpAddr::V4(self.config.own);
-        if *key.internal.ip() != self.config.own {
-            options.insert(0, PcpOption::ThirdParty((*key.internal.ip()).into()));
+        let (client, internal) = (self.config.client, IpAddr::V4(*key.internal.ip()));
+        if internal != client {
+            options.insert(0, PcpOption::ThirdParty(internal));
         }
         let operation = Operation::Map(mapping);
-        let request = Request { lifetime, client: own, operation, options };
+        let request = Request { lifetime, client, operation, options };
         self.datagrams.push(request.encode());
         self.waiting.get_or_insert(now);
     }

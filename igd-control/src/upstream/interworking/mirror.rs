@@ -75,6 +75,7 @@ impl Interworking {
                     tracing::info!(address = %lease.address, "external address of the NAT upstream");
                 }
                 if key == heartbeat {
+                    self.refusal = None;
                     return;
                 }
                 let Some(port) = self.endpoints.port(client, &key) else { return };
@@ -94,7 +95,12 @@ impl Interworking {
                     }
                 }
             }
-            Event::Refused(key, _) | Event::Ended(key, _) if key == heartbeat => {}
+            Event::Refused(key, code) if key == heartbeat => {
+                if self.refusal.replace(code) != Some(code) {
+                    tracing::warn!("the NAT upstream refuses us: {code}");
+                }
+            }
+            Event::Ended(key, _) if key == heartbeat => {}
             Event::Refused(key, code) => {
                 let Some(port) = self.endpoints.port(client, &key) else { return };
                 if self.probes.remove(&port) {

@@ -76,7 +76,7 @@ fn its_restart_and_its_new_address_are_seen() {
     assert_eq!(world.events().first(), Some(&Event::StateLost));
     assert!(world.server.has(world.now, 6_000));
     let other = Ipv4Addr::new(11, 22, 33, 5);
-    world.server.external = other;
+    world.server.external = other.into();
     world.pass(400);
     assert_eq!(world.client.lease(&key).unwrap().address, other);
 }

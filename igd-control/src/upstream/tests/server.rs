@@ -1,15 +1,22 @@
 //! A PCP server in memory.
 
-use crate::upstream::Key;
+use crate::upstream::{Key, ServerPlace};
 use crate::wire::nat_pmp;
 use crate::wire::pcp::{
     Mapping, Nonce, Operation, Payload, PcpOption, Request, Response, ResultCode, error_response,
 };
 use nat_common::{BootTime, Protocol};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
-pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 5_351);
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+pub(crate) const SERVER: SocketAddr = PLACE.server();
+pub(crate) const PLACE: ServerPlace = ServerPlace::V4(ADDRESS);
+/// The same by IPv6.
+pub(crate) const PLACE_6: ServerPlace = ServerPlace::V6 {
+    server: SocketAddrV6::new(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1), 5_351, 0, 0),
+    own: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 2),
+};
 pub(crate) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
 
 #[derive(Clone, Debug)]
@@ -31,13 +38,20 @@ pub(crate) struct Server {
     pub(crate) ignores_prefer_failure: bool,
     pub(crate) knows_filters: bool,
     pub(crate) nat_pmp: bool,
-    pub(crate) external: Ipv4Addr,
+    pub(crate) external: IpAddr,
+    /// From where it is asked.
+    pub(crate) client: IpAddr,
     /// Answers so many requests by this error.
     pub(crate) fails: Option<(ResultCode, u32)>,
 }
 
 impl Server {
     pub(crate) fn new(now: BootTime) -> Self {
+        Self::asked_from(OWN.into(), now)
+    }
+
+    /// One whose client has this address.
+    pub(crate) fn asked_from(client: IpAddr, now: BootTime) -> Self {
         Self {
             started: now,
             mappings: Vec::new(),
@@ -46,7 +60,8 @@ impl Server {
             ignores_prefer_failure: false,
             knows_filters: true,
             nat_pmp: false,
-            external: EXTERNAL,
+            external: EXTERNAL.into(),
+            client,
             fails: None,
         }
     }
@@ -76,7 +91,7 @@ impl Server {
             return Some(self.answer_nat_pmp(now, datagram));
         }
         let request = Request::decode(datagram).expect("the client writes well");
-        assert_eq!(request.client, IpAddr::V4(OWN));
+        assert_eq!(request.client, self.client);
         let epoch = self.epoch(now);
         match self.map(now, &request) {
             Ok((mapping, lifetime)) => {
@@ -93,7 +108,8 @@ impl Server {
         let epoch = self.epoch(now);
         let request = nat_pmp::Request::decode(datagram).expect("the client writes well");
         let nat_pmp::Request::Map(asked) = request else {
-            let answer = nat_pmp::Answer::Address(self.external);
+            let IpAddr::V4(external) = self.external else { panic!("IPv4 only") };
+            let answer = nat_pmp::Answer::Address(external);
             return respond(epoch, nat_pmp::ResultCode::Success, answer);
         };
         let number = if asked.protocol == Protocol::Tcp { 6 } else { 17 };
@@ -170,7 +186,7 @@ impl Server {
             nonce: asked.nonce,
             until: now.plus_secs(lifetime.into()),
         });
-        Ok((Mapping { external_port: port, external: self.external.into(), ..asked }, lifetime))
+        Ok((Mapping { external_port: port, external: self.external, ..asked }, lifetime))
     }
 
     /// The external port of an internal endpoint.

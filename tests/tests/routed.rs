@@ -2,6 +2,7 @@
 //! daemon is asked for them by THIRD_PARTY.
 
 use anyhow::{Result, ensure};
+use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
 use nat_tests::client::independent;
 use nat_tests::client::pcp::{Client, Map};
 use nat_tests::client::soap::{MAPPING, Mapping};
@@ -13,21 +14,8 @@ use nat_tests::lab::{
 };
 use nat_tests::lease::{tcp_opens, udp_answers};
 use std::fs;
-use std::net::SocketAddrV4;
-use std::time::Duration;
-
-/// How long something may take on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-/// How long a server that has lost its mappings may stay unnoticed: 5/8 of two minutes, and 5 seconds.
-const NOTICED: Duration = Duration::from_secs(100);
-/// Behind the mappings.
-const INSIDE: &str = "192.168.77.2:5600";
 
 const CONFIGURATION: &str = "[nat]\nenabled = false\n[upstream]\nserver = \"gateway\"\n";
-
-const fn beyond(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(WAN_FAR_SIDE, port)
-}
 
 fn routed() -> Result<Option<Lab>> {
     if !independent::Client::Miniupnpd.lets_run() {
@@ -38,28 +26,12 @@ fn routed() -> Result<Option<Lab>> {
 
 /// A daemon that translates nothing.
 fn start(lab: &Lab) -> Result<Daemon<'_>> {
-    let file = lab.directory().join("routed.toml");
-    fs::write(&file, CONFIGURATION)?;
-    let state = lab.directory().join("state");
-    Daemon::builder(lab)
-        .state(&state)
-        .argument("--config")
-        .argument(&file.to_string_lossy())
-        .start()
-}
-
-/// Waits until `igd-control status` says this of the server.
-fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    daemon.wait_for_upstream(SOON, words)
+    beneath::start(lab, CONFIGURATION)
 }
 
 /// The carrier with its PCP server, and a daemon that has found it.
 fn served(lab: &Lab) -> Result<(Carrier<'_>, Daemon<'_>)> {
-    let mut carrier = Carrier::start(lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
-    let daemon = start(lab)?;
-    says(&daemon, "0 of 0 mappings in force")?;
-    Ok((carrier, daemon))
+    beneath::served(lab, CONFIGURATION)
 }
 
 #[test]

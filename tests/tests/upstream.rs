@@ -2,6 +2,7 @@
 //! PREFER_FAILURE by success and another port.
 
 use anyhow::{Context, Result, ensure};
+use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
 use nat_tests::client::independent;
 use nat_tests::client::pcp::{Client, Map, UDP};
 use nat_tests::client::soap::{MAPPING, Mapping, WAN_IP_CONNECTION_1};
@@ -15,20 +16,10 @@ use nat_tests::lab::{
 use nat_tests::lease::{tcp_is_shut, udp_answers, udp_is_silent};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::time::Duration;
 
-/// How long something may take on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-/// How long a server that has lost its mappings may stay unnoticed: 5/8 of two minutes, and 5 seconds.
-const NOTICED: Duration = Duration::from_secs(100);
-/// Behind the mappings.
-const INSIDE: &str = "192.168.77.2:5600";
+const CONFIGURATION: &str = "[upstream]\nserver = \"gateway\"\n";
 
-const fn beyond(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(WAN_FAR_SIDE, port)
-}
-
-fn beneath() -> Result<Lab> {
+fn lab_beneath() -> Result<Lab> {
     Lab::builder().beneath_carrier().build()
 }
 
@@ -38,23 +29,12 @@ fn runs() -> bool {
 
 /// The carrier with its PCP server, and a daemon that has found it.
 fn served(lab: &Lab) -> Result<(Carrier<'_>, Daemon<'_>)> {
-    let mut carrier = Carrier::start(lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
-    let daemon = start(lab, "gateway")?;
-    says(&daemon, "0 of 0 mappings in force")?;
-    Ok((carrier, daemon))
+    beneath::served(lab, CONFIGURATION)
 }
 
 /// A daemon that has the carrier as its server.
-fn start<'lab>(lab: &'lab Lab, server: &str) -> Result<Daemon<'lab>> {
-    let file = lab.directory().join("upstream.toml");
-    fs::write(&file, format!("[upstream]\nserver = \"{server}\"\n"))?;
-    Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()
-}
-
-/// Waits until `igd-control status` says this of the server.
-fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    daemon.wait_for_upstream(SOON, words)
+fn start(lab: &Lab) -> Result<Daemon<'_>> {
+    beneath::start(lab, CONFIGURATION)
 }
 
 fn address(gateway: &Gateway<'_>) -> Result<Ipv4Addr> {
@@ -73,7 +53,7 @@ fn upnpc_opens_a_port_through_two_nats() -> Result<()> {
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (_carrier, daemon) = served(&lab)?;
     let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
     let upnpc = Upnpc::searching(&lab.lan);
@@ -107,7 +87,7 @@ fn a_port_of_another_subscriber_is_a_conflict_and_any_port_moves_to_a_free_one()
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (_carrier, daemon) = served(&lab)?;
     let other = Client::new(&lab.router, BENEATH, CARRIER)?;
     let taken = Map { protocol: UDP, ..Map::udp(BENEATH, 6500, 6000, 3600) };
@@ -139,7 +119,7 @@ fn clients_of_pcp_are_told_what_the_carrier_gives() -> Result<()> {
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (_carrier, daemon) = served(&lab)?;
     let other = Client::new(&lab.router, BENEATH, CARRIER)?;
     assert_eq!(other.map(6500, 6001, 3600)?.external(), beyond(6001));
@@ -165,7 +145,7 @@ fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (mut carrier, daemon) = served(&lab)?;
     let gateway = Gateway::discover(&lab.lan)?;
     let week = Mapping { lease: "604800", ..MAPPING };
@@ -189,8 +169,8 @@ fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()
 
 #[test]
 fn without_a_server_the_gateway_serves_as_ever() -> Result<()> {
-    let lab = beneath()?;
-    let daemon = start(&lab, "gateway")?;
+    let lab = lab_beneath()?;
+    let daemon = start(&lab)?;
     says(&daemon, "does not answer")?;
     let gateway = Gateway::discover(&lab.lan)?;
     gateway.add(&MAPPING)?.success()?;
@@ -205,7 +185,7 @@ fn without_a_server_the_gateway_serves_as_ever() -> Result<()> {
 
 #[test]
 fn a_private_address_is_not_told_where_that_is_configured() -> Result<()> {
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let file = lab.directory().join("upstream.toml");
     fs::write(&file, "[upstream]\nprivate-address = \"empty\"\n")?;
     let daemon =
@@ -228,10 +208,10 @@ fn the_demo_through_two_nats_plays() -> Result<()> {
 
 #[test]
 fn a_carrier_that_knows_only_nat_pmp_is_asked_by_it() -> Result<()> {
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let _carrier = Carrier::start(&lab)?;
     let server = NatPmpServer::start(&lab, &[6001])?;
-    let daemon = start(&lab, "gateway")?;
+    let daemon = start(&lab)?;
     says(&daemon, "by NAT-PMP, 0 of 0 mappings in force")?;
     let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
     let gateway = Gateway::discover(&lab.lan)?;
@@ -263,7 +243,7 @@ fn stun_server(lab: &Lab) -> Result<Process> {
 
 #[test]
 fn a_stun_server_tells_that_there_is_another_nat() -> Result<()> {
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let _carrier = Carrier::start(&lab)?;
     let _server = stun_server(&lab)?;
     let file = lab.directory().join("stun.toml");

@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
 use nat_tests::client::independent;
-use nat_tests::client::pcp::{Client, Map};
+use nat_tests::client::pcp::{Client, Map, Peer};
 use nat_tests::client::soap::{MAPPING, Mapping};
 use nat_tests::client::{Gateway, Upnpc};
 use nat_tests::daemon::{Daemon, unload};
@@ -14,6 +14,7 @@ use nat_tests::lab::{
 };
 use nat_tests::lease::{tcp_opens, udp_answers};
 use std::fs;
+use std::net::SocketAddrV4;
 
 const CONFIGURATION: &str = "[nat]\nenabled = false\n[upstream]\nserver = \"gateway\"\n";
 
@@ -76,6 +77,21 @@ fn clients_of_pcp_and_nat_pmp_map_their_own_endpoints_at_the_carrier() -> Result
     says(&daemon, "2 of 2 mappings in force")?;
     let other = Map::udp(LAN_HOST, 5600, 6010, 600).prefer_failure();
     ensure!(client.ask(&other.frame())?.result() != 0, "an endpoint has one port");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn peer_is_passed_on_for_the_client_s_own_endpoint() -> Result<()> {
+    let Some(lab) = routed()? else { return Ok(()) };
+    let (carrier, daemon) = served(&lab)?;
+    let friend = SocketAddrV4::new(FAR_HOST, 7000);
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let wish = Peer { external: 6100, ..Peer::udp(LAN_HOST, 5600, friend, 600) };
+    let answer = client.ask(&wish.frame())?;
+    assert_eq!((answer.result(), answer.external()), (0, beyond(6100)), "{}", carrier.log());
+    carrier.wait_for(&format!("added peer mapping UDP {INSIDE}(6100)->{friend}"))?;
+    says(&daemon, "0 of 0 mappings in force, 1 sessions of PEER")?;
     daemon.stop()?;
     lab.finish()
 }

@@ -4,18 +4,19 @@
 use anyhow::{Context, Result, ensure};
 use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
 use nat_tests::client::independent;
-use nat_tests::client::pcp::{Client, Map, UDP};
+use nat_tests::client::pcp::{Client, Map, Peer, UDP};
 use nat_tests::client::soap::{MAPPING, Mapping, WAN_IP_CONNECTION_1};
 use nat_tests::client::{Gateway, Upnpc};
 use nat_tests::daemon::{Daemon, binary};
 use nat_tests::demo;
 use nat_tests::lab::{
     BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, NatPmpServer, OTHER_FAR_SIDE, Process,
-    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, tcp_seen_as, wait_until,
+    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, tcp_seen_as, udp_seen_as, wait_until,
 };
 use nat_tests::lease::{tcp_is_shut, udp_answers, udp_is_silent};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 const CONFIGURATION: &str = "[upstream]\nserver = \"gateway\"\n";
 
@@ -259,5 +260,92 @@ fn a_stun_server_tells_that_there_is_another_nat() -> Result<()> {
     metric(&daemon, "igd_stun_answered 1.0")?;
     assert_eq!(address(&Gateway::discover(&lab.lan)?)?, WAN_FAR_SIDE, "as configured");
     daemon.stop()?;
+    lab.finish()
+}
+
+/// Whom clients talk to by PEER.
+const FRIEND: SocketAddrV4 = SocketAddrV4::new(FAR_HOST, 7000);
+
+fn peer(lifetime: u32) -> Peer {
+    Peer::udp(LAN_HOST, 5600, FRIEND, lifetime)
+}
+
+/// MiniUPnP's daemon 2.3.1 promises the port; its rule for nftables has the ports the wrong way round, so that
+/// no packet shows it.
+#[test]
+fn a_session_of_peer_is_asked_for_at_the_carrier() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    let lab = lab_beneath()?;
+    let (carrier, daemon) = served(&lab)?;
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let wish = Peer { external: 6100, ..peer(600) };
+    let answer = client.ask(&wish.frame())?;
+    assert_eq!((answer.result(), answer.external()), (0, beyond(6100)));
+    ensure!((590..=600).contains(&answer.lifetime()), "{}", answer.lifetime());
+    carrier.wait_for(&format!("added peer mapping UDP {BENEATH}:5600(6100)->{FRIEND}"))?;
+    says(&daemon, "0 of 0 mappings in force, 1 sessions of PEER")?;
+    let stranger = Peer { nonce: *b"another one!", ..wish };
+    assert_eq!(client.ask(&stranger.frame())?.result(), 2, "NOT_AUTHORIZED");
+    assert_eq!(client.ask(&peer(0).frame())?.result(), 0);
+    let ended = || Ok(daemon.upstream()?.ends_with("0 of 0 mappings in force"));
+    wait_until("the end of the session there", SOON, ended)?;
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn by_peer_through_two_gateways_of_ours_a_silent_client_is_reached_by_its_friend() -> Result<()> {
+    const STRICT: &str = "[nat]\nfiltering-udp = \"address-and-port-dependent\"\n";
+    let lab = lab_beneath()?;
+    let file = lab.directory().join("carrier.toml");
+    fs::write(&file, STRICT)?;
+    let carrier = Daemon::builder(&lab)
+        .as_carrier()
+        .argument("--config")
+        .argument(&file.to_string_lossy())
+        .start()?;
+    let daemon = beneath::start(&lab, &format!("{CONFIGURATION}{STRICT}"))?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let _client = UdpReflector::start(&lab.lan, INSIDE)?;
+    let friend = lab.far()?.udp(&FRIEND.to_string())?;
+    let stranger = lab.far()?.udp(&SocketAddrV4::new(FAR_HOST, 7001).to_string())?;
+    for socket in [&friend, &stranger] {
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    }
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let answer = client.ask(&peer(600).frame())?;
+    let external = answer.external();
+    assert_eq!((answer.result(), *external.ip()), (0, WAN_FAR_SIDE));
+    udp_seen_as(&friend, external).context("the friend is let in by both")?;
+    ensure!(udp_seen_as(&stranger, external).is_err(), "and nobody else");
+    assert_eq!(client.ask(&peer(0).frame())?.result(), 0);
+    let ended = || Ok(!daemon.upstream()?.contains("PEER"));
+    wait_until("the end of the session there", SOON, ended)?;
+    let refused = Peer::udp(LAN_HOST, 5600, SocketAddrV4::new(CARRIER, 7000), 600);
+    ensure!(client.ask(&refused.frame())?.result() != 0, "no peer of the carrier's own");
+    daemon.stop()?;
+    carrier.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_carrier_without_peer_is_told_of() -> Result<()> {
+    let lab = lab_beneath()?;
+    let file = lab.directory().join("carrier.toml");
+    fs::write(&file, "[pcp]\npeer = false\n")?;
+    let carrier = Daemon::builder(&lab)
+        .as_carrier()
+        .argument("--config")
+        .argument(&file.to_string_lossy())
+        .start()?;
+    let daemon = start(&lab)?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    assert_eq!(client.ask(&peer(600).frame())?.result(), 4, "UNSUPP_OPCODE");
+    says(&daemon, "knows no PEER")?;
+    daemon.stop()?;
+    carrier.stop()?;
     lab.finish()
 }

@@ -53,8 +53,7 @@ fn dual_stack_lite_maps_at_the_aftr_for_the_hosts_own_addresses() -> Result<()> 
         let redirected = format!("external {WAN_FAR_SIDE}:6000 {protocol} is redirected");
         ensure!(printed.contains(&redirected), "{printed}\n{}\n{}", carrier.log(), daemon.log());
     }
-    let asked = format!("request received from [{ROUTER_6}]");
-    ensure!(carrier.log().contains(&asked), "by IPv6: {}", carrier.log());
+    carrier.wait_for(&format!("request received from [{ROUTER_6}]"))?;
     let far = lab.far()?;
     assert_eq!(*tcp_seen_as(&mut far.tcp_connect(beyond(6000))?)?.ip(), FAR_HOST);
     ensure!(udp_answers(far, beyond(6000))?, "in IPv6, to the host and back");
@@ -79,8 +78,7 @@ fn with_a_nat_here_too_the_server_is_told_our_own_address_of_ipv4() -> Result<()
     let (mut carrier, daemon) = served(&lab, &upstream(&CARRIER_LINK.to_string()))?;
     let gateway = Gateway::discover(&lab.lan)?;
     gateway.add(&Mapping { lease: "604800", ..MAPPING })?.success()?;
-    let added = format!("6000->{BENEATH}:6000");
-    ensure!(carrier.log().contains(&added), "{}", carrier.log());
+    carrier.wait_for(&format!("6000->{BENEATH}:6000"))?;
     let _server = UdpReflector::start(&lab.lan, INSIDE)?;
     let far = lab.far()?;
     ensure!(udp_answers(far, beyond(6000))?, "through both NATs");

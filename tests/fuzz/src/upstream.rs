@@ -32,7 +32,9 @@ fn from(place: ServerPlace, input: &[u8]) {
     let mut check = StunCheck::new();
     check.own_is(now, Some(OWN));
     for port in 6_000..6_004 {
-        let key = Key { protocol: Protocol::Udp, internal: SocketAddrV4::new(OWN, port) };
+        let remote = (port % 2 == 1).then(|| SocketAddrV4::new(OWN, 53));
+        let internal = SocketAddrV4::new(OWN, port);
+        let key = Key { protocol: Protocol::Udp, internal, remote };
         client.want(now, key, Wanted::exactly(port, now.plus_secs(100_000)));
     }
     let mut rest = input;

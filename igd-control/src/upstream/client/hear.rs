@@ -71,8 +71,15 @@ impl Client {
 
     /// An answer of the server's. Whoever can make one up has to know a nonce.
     fn answered(&mut self, now: BootTime, response: &Response) {
-        let Some(Operation::Map(mapping)) = response.operation() else { return };
-        let Some(key) = self.key_of(mapping, response.options()) else { return };
+        let (mapping, remote) = match response.operation() {
+            Some(Operation::Map(mapping)) => (mapping, None),
+            Some(Operation::Peer(mapping, remote)) => {
+                let IpAddr::V4(address) = remote.address else { return };
+                (mapping, Some(SocketAddrV4::new(address, remote.port)))
+            }
+            Some(Operation::Announce) | None => return,
+        };
+        let Some(key) = self.key_of(mapping, remote, response.options()) else { return };
         let expected = self.entries.get(&key).is_some_and(|entry| entry.asked)
             || self.endings.contains_key(&key);
         if !expected || mapping.nonce != self.nonce(&key) {
@@ -106,7 +113,12 @@ impl Client {
     }
 
     /// The mapping that an answer is about.
-    fn key_of(&self, mapping: &Mapping, options: &[PcpOption]) -> Option<Key> {
+    fn key_of(
+        &self,
+        mapping: &Mapping,
+        remote: Option<SocketAddrV4>,
+        options: &[PcpOption],
+    ) -> Option<Key> {
         let third = options.iter().find_map(|option| match option {
             PcpOption::ThirdParty(IpAddr::V4(address)) => Some(*address),
             _ => None,
@@ -119,7 +131,8 @@ impl Client {
             (None, IpAddr::V4(own)) => own,
             (None, IpAddr::V6(_)) => return None,
         };
-        Some(Key { protocol, internal: SocketAddrV4::new(address, mapping.internal_port) })
+        let internal = SocketAddrV4::new(address, mapping.internal_port);
+        Some(Key { protocol, internal, remote })
     }
 
     /// The server is there.

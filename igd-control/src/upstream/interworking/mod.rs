@@ -9,13 +9,14 @@
 
 mod endpoints;
 mod mirror;
+mod peers;
 mod state;
 
 pub use state::State;
 
 use super::{Client, ClientConfig, Key, ServerPlace, Service, Wanted};
 use crate::igd::{Gateway, Outside, PrivateAddress};
-use crate::mapping::{MappingKey, PacketPath};
+use crate::mapping::{MappingKey, PacketPath, PeerKey};
 use crate::wire::pcp::ResultCode;
 use endpoints::Endpoints;
 use nat_common::{BootTime, Protocol};
@@ -23,8 +24,11 @@ use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
-/// The port of that one: Discard, where nobody listens (RFC 6887 11.6).
+/// The port of the mapping that is held for its address: Discard, where nobody listens (RFC 6887 11.6).
 const DISCARD: u16 = 9;
+/// The same for servers that map no privileged ports: one that our NAT gives to no client, since it lies in
+/// the router's own range.
+const UNPRIVILEGED: u16 = 40_009;
 /// Seconds for which a port is asked for to see whether it is free (section 4.2).
 const PROBE: u64 = 60;
 /// Ports that are asked about at the same time.
@@ -84,11 +88,19 @@ pub struct Interworking {
     looked: bool,
     /// The last one has not answered: another one is not waited for before it does.
     doubted: bool,
-    /// With which error the mapping for the address is refused.
+    /// The internal port of the mapping for the address.
+    heartbeat_port: u16,
+    /// With which error that mapping is refused.
     refusal: Option<ResultCode>,
     address: Option<Ipv4Addr>,
-    /// The table's count of changes when it was mirrored last.
-    mirrored: Option<u32>,
+    /// The counts of changes, of the table and of what PEER has asked for, when they were mirrored last.
+    mirrored: Option<(u32, u32)>,
+    /// What is asked for by PEER, as the server knows it.
+    peers: HashMap<Key, PeerKey>,
+    peer_keys: HashMap<PeerKey, Key>,
+    peer_outcomes: Vec<(PeerKey, Outcome)>,
+    /// It knows no PEER.
+    no_peer: bool,
     /// Ports that may be others, since nobody has been told of them yet.
     movable: HashSet<Port>,
     /// Ports that take the place of others upstream.
@@ -107,9 +119,14 @@ impl Interworking {
             server: None,
             looked: false,
             doubted: false,
+            heartbeat_port: DISCARD,
             refusal: None,
             address: None,
             mirrored: None,
+            peers: HashMap::new(),
+            peer_keys: HashMap::new(),
+            peer_outcomes: Vec::new(),
+            no_peer: false,
             movable: HashSet::new(),
             moved: HashMap::new(),
             probes: HashSet::new(),
@@ -140,7 +157,7 @@ impl Interworking {
         let Some(client) = &self.client else { return false };
         match client.service() {
             Service::Pcp | Service::NatPmp => true,
-            Service::Silent => client.lease(&heartbeat(client.config().own)).is_some(),
+            Service::Silent => client.lease(&self.heartbeat(client)).is_some(),
             Service::Unknown | Service::OtherVersion(_) => false,
         }
     }
@@ -198,8 +215,8 @@ impl Interworking {
     /// What an operator is told.
     pub fn state(&self) -> State {
         let figures = |client: &Client| {
-            let (held, wanted) = client.figures();
-            let heartbeat = heartbeat(client.config().own);
+            let (held, wanted) = client.figures(false);
+            let heartbeat = self.heartbeat(client);
             let alive = usize::from(client.lease(&heartbeat).is_some());
             let beats = usize::from(client.wants(&heartbeat));
             let unproven = client.leases().filter(|lease| lease.filter_echoed).count();
@@ -214,6 +231,8 @@ impl Interworking {
             held,
             wanted,
             unproven,
+            peers: self.client.as_ref().map_or(0, |client| client.figures(true).0),
+            no_peer: self.no_peer,
             refusal: self.refusal,
             losses: self.losses,
         }
@@ -267,6 +286,11 @@ impl Interworking {
         }
     }
 
+    /// The mapping that is held for its address.
+    const fn heartbeat(&self, client: &Client) -> Key {
+        key(client.config().own, Port { protocol: Protocol::Udp, number: self.heartbeat_port })
+    }
+
     /// Begins anew where we, or the server, have another address: nothing that was is reached from here
     /// any more.
     fn attach(&mut self, own: Option<Ipv4Addr>) {
@@ -287,8 +311,12 @@ impl Interworking {
             Client::new(ClientConfig { own, client, server, secret, seed })
         });
         self.address = None;
+        self.heartbeat_port = DISCARD;
         self.refusal = None;
         self.mirrored = None;
+        self.peers.clear();
+        self.peer_keys.clear();
+        self.no_peer = false;
         self.endpoints = Endpoints::new(self.config.nat);
         self.moved.clear();
         self.probes.clear();
@@ -296,13 +324,9 @@ impl Interworking {
 }
 
 const fn key(own: Ipv4Addr, port: Port) -> Key {
-    Key { protocol: port.protocol, internal: SocketAddrV4::new(own, port.number) }
+    Key::map(port.protocol, SocketAddrV4::new(own, port.number))
 }
 
 const fn port(key: &Key) -> Port {
     Port { protocol: key.protocol, number: key.internal.port() }
-}
-
-const fn heartbeat(own: Ipv4Addr) -> Key {
-    key(own, Port { protocol: Protocol::Udp, number: DISCARD })
 }

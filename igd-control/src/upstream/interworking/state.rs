@@ -23,6 +23,10 @@ pub struct State {
     /// Of those in force, such as let in only some remote hosts: by the server's word, which nobody can prove
     /// from here.
     pub unproven: usize,
+    /// Sessions in force there that were asked for by PEER.
+    pub peers: usize,
+    /// It knows no PEER.
+    pub no_peer: bool,
     /// With which error it refuses the mapping that is held for its address, and so most probably all.
     pub refusal: Option<ResultCode>,
     /// How often it has lost its state.
@@ -43,6 +47,12 @@ impl fmt::Display for State {
                     f.write_str("by NAT-PMP, ")?;
                 }
                 write!(f, "{} of {} mappings in force", self.held, self.wanted)?;
+                if self.peers > 0 {
+                    write!(f, ", {} sessions of PEER", self.peers)?;
+                }
+                if self.no_peer {
+                    f.write_str(", knows no PEER")?;
+                }
                 if let Some(code) = self.refusal {
                     write!(f, ", refuses us: {code}")?;
                 }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
 fn endpoint(address: Ipv4Addr, port: u16) -> Key {
-    Key { protocol: Protocol::Tcp, internal: SocketAddrV4::new(address, port) }
+    Key::map(Protocol::Tcp, SocketAddrV4::new(address, port))
 }
 
 #[test]

@@ -297,7 +297,7 @@ fn two_remote_hosts_that_share_a_port_share_its_mapping() {
 
 /// The endpoint of a mapping of [`request`], as it is at the server where there is no NAT here.
 fn theirs(port: u16) -> Key {
-    Key { protocol: Protocol::Tcp, internal: SocketAddrV4::new(CLIENT, port) }
+    Key::map(Protocol::Tcp, SocketAddrV4::new(CLIENT, port))
 }
 
 #[test]
@@ -383,4 +383,20 @@ fn without_a_nat_here_an_endpoint_may_have_another_port_later() {
     world.follow();
     assert_eq!(world.outcomes(), [(tcp(7_000), Outcome::Granted)]);
     assert_eq!(world.server.port_of(world.now, &theirs(6_000)), Some(7_000));
+}
+
+#[test]
+fn where_no_privileged_port_is_mapped_the_address_is_known_by_another() {
+    let mut world = World::new();
+    world.server = Server::new(START);
+    world.server.unprivileged_only = true;
+    world.mirror.server_is(None);
+    world.follow();
+    world.mirror.server_is(Some(PLACE));
+    world.follow();
+    assert_eq!(world.gateway.external_address(), Some(EXTERNAL));
+    let state = world.mirror.state();
+    assert_eq!((state.refusal, state.held, state.wanted), (None, 0, 0));
+    world.pass(300);
+    assert_eq!(world.gateway.external_address(), Some(EXTERNAL), "and renewed");
 }

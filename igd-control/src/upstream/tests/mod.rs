@@ -3,6 +3,7 @@
 mod ipv6;
 mod mirror;
 mod nat_pmp;
+mod peers;
 mod random;
 pub(crate) mod server;
 mod timing;
@@ -102,7 +103,7 @@ impl World {
 }
 
 fn key(port: u16) -> Key {
-    Key { protocol: Protocol::Tcp, internal: SocketAddrV4::new(OWN, port) }
+    Key::map(Protocol::Tcp, SocketAddrV4::new(OWN, port))
 }
 
 fn granted(event: &Event) -> bool {
@@ -306,7 +307,7 @@ fn many_mappings_are_asked_for_a_window_at_a_time() {
 fn another_host_is_named_by_third_party() {
     let mut world = World::new();
     let internal = SocketAddrV4::new(Ipv4Addr::new(10, 1, 2, 3), 6_000);
-    let key = Key { protocol: Protocol::Udp, internal };
+    let key = Key::map(Protocol::Udp, internal);
     world.client.want(world.now, key, Wanted::exactly(6_000, world.now.plus_secs(600)));
     world.exchange();
     assert!(world.client.lease(&key).is_some());

@@ -118,7 +118,7 @@ fn one_that_has_learnt_pcp_is_asked_by_it_within_half_an_hour() {
 fn what_nat_pmp_cannot_say_is_refused() {
     let mut world = world();
     let internal = SocketAddrV4::new(Ipv4Addr::new(10, 1, 2, 3), 6_000);
-    let key = Key { protocol: Protocol::Udp, internal };
+    let key = Key::map(Protocol::Udp, internal);
     world.client.want(world.now, key, Wanted::exactly(6_000, world.now.plus_secs(600)));
     world.exchange();
     assert_eq!(world.events(), [Event::Refused(key, ResultCode::UnsuppOption)]);

@@ -63,16 +63,13 @@ impl Interworking {
             Event::Ended(_, EndReason::Unanswered) => Outcome::Lost,
             Event::StateLost => return,
         };
-        match outcome {
-            Outcome::Granted => self.no_peer = false,
-            Outcome::Refused(ResultCode::UnsuppOpcode) => {
-                if !std::mem::replace(&mut self.no_peer, true) {
-                    tracing::warn!("the NAT upstream knows no PEER");
-                }
+        if outcome == Outcome::Granted {
+            self.no_peer = false;
+        } else {
+            let knows_none = outcome == Outcome::Refused(ResultCode::UnsuppOpcode);
+            if knows_none && !std::mem::replace(&mut self.no_peer, true) {
+                tracing::warn!("the NAT upstream knows no PEER");
             }
-            _ => {}
-        }
-        if outcome != Outcome::Granted {
             let parts = gateway.parts(now);
             if let Some(peer) = parts.peers.remove(&peer) {
                 let others = parts.peers.held_beside(&peer.key).unwrap_or_default();

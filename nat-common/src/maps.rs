@@ -2,7 +2,7 @@
 
 /// Version of everything that pinned maps hold. Raised whenever a key, a value or its meaning
 /// changes; the daemon adopts only maps of its own version.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Hash: [`crate::session::SessionKey`] to [`crate::session::Session`].
 pub const SESSIONS: &str = "SESSIONS";
@@ -123,7 +123,7 @@ mod tests {
         ];
         assert_eq!(
             (LAYOUT_VERSION, sizes),
-            (2, [16, 40, 8, 32, 8, 12, 16, 48, 16, 28, 96, 12, 16, 42])
+            (3, [16, 40, 8, 32, 8, 12, 16, 48, 16, 28, 96, 12, 16, 42])
         );
     }
 }

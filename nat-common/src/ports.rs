@@ -10,8 +10,11 @@
 //! the claiming mark set; then it writes the owner; then it publishes by clearing the mark. A
 //! claimer that dies half-way leaves a mark that expires like any other hold.
 
+mod lease;
+
 use crate::atomic::Word64;
 use crate::{BootTime, NetAddr, NetPort, Protocol};
+use lease::Lease;
 
 /// Ports of one protocol on one address.
 pub const PORTS: u32 = 65_536;
@@ -156,7 +159,7 @@ pub struct PortSlot {
     hold: Word64,
     /// [`Owner`].
     owner: Word64,
-    /// Boot time at which the port forward's lease ends; 0 when there is none.
+    /// [`Lease`] of the port forward; 0 when there is none.
     lease: Word64,
     spare: Word64,
 }
@@ -169,13 +172,14 @@ const fn pack(until: BootTime) -> u64 {
 }
 
 impl PortSlot {
-    /// What the slot is at `now`.
+    /// What the slot is at `now`. In the packet path that is a time in the forwards' generation
+    /// ([`BootTime::in_generation`]).
     #[inline(always)]
     pub fn state(&self, now: BootTime) -> SlotState {
         // An atomic read-modify-write orders the reads below after it, also where plain loads are
         // not ordered (BPF has had load-acquire only since Linux 6.15).
         let hold = self.hold.get_first();
-        let leased = self.lease.get() > now.0;
+        let leased = Lease(self.lease.get()).runs(now);
         let owner = Owner(self.owner.get());
         if hold >> 1 <= now.0 && !leased {
             SlotState::Free
@@ -204,7 +208,7 @@ impl PortSlot {
         lease: BootTime,
     ) -> Result<(), InUse> {
         let hold = self.hold.get();
-        if hold >> 1 > now.0 || (self.lease.get() > now.0 && hold & CLAIMING == 0) {
+        if hold >> 1 > now.0 || (Lease(self.lease.get()).runs(now) && hold & CLAIMING == 0) {
             return Err(InUse);
         }
         let mark = pack(now.plus_nanos(CLAIM_NANOS)) | CLAIMING;
@@ -212,7 +216,7 @@ impl PortSlot {
             return Err(InUse);
         }
         self.owner.set(owner.0);
-        self.lease.set(lease.0);
+        self.lease.set(Lease::until(lease).0);
         // Fully ordered: whoever sees the mark gone sees the owner too.
         self.hold.swap(pack(until));
         Ok(())
@@ -316,7 +320,7 @@ impl PortSlot {
         self.extend(now, endpoint, now.plus_nanos(CLAIM_NANOS))?;
         let kept = self.owner.get() & (Owner::OPENED_INSIDE | Owner::BY_WILDCARD);
         self.owner.swap(Owner::new(endpoint, flags | kept).0);
-        self.lease.swap(lease.0);
+        self.lease.swap(Lease::until(lease).0);
         Ok(())
     }
 
@@ -358,7 +362,7 @@ impl PortSlot {
             return Err(InUse);
         }
         self.owner.swap(owner.0);
-        self.lease.swap(lease.0);
+        self.lease.swap(Lease::until(lease).0);
         self.hold.swap(pack(now));
         Ok(())
     }
@@ -378,6 +382,34 @@ impl PortSlot {
         }
     }
 
+    /// Has the lease of the forward to `endpoint` end together with others, when the forwards' generation
+    /// is no longer `generation`; until then nothing changes for anybody. [`Self::clear_ended`] comes
+    /// after that. Tells whether there is such a lease.
+    pub fn end_with(&self, endpoint: Endpoint, generation: u32) -> bool {
+        let lease = self.lease.get();
+        lease != 0
+            && Owner(self.owner.get()).endpoint() == endpoint
+            && self.lease.replace(lease, Lease(lease).ending_with(generation).0).is_ok()
+    }
+
+    /// Takes a lease away that has ended with its generation, if nobody has claimed the slot since.
+    pub fn clear_ended(&self) {
+        let lease = self.lease.get();
+        if Lease(lease).is_ending() && self.lease.replace(lease, 0).is_ok() {
+            // Whoever claims the slot now brings no such flags.
+            self.owner.keep_bits(!Owner::LEASE_FLAGS);
+        }
+    }
+
+    /// Lets a lease go on that was to end with a generation, and whose daemon died before it had all
+    /// leases marked, or cleared.
+    pub fn resume(&self) {
+        let lease = self.lease.get();
+        if Lease(lease).is_ending() {
+            let _ = self.lease.replace(lease, Lease::until(Lease(lease).end()).0);
+        }
+    }
+
     /// Ends what sessions hold at `until`, if that is earlier and the hold is still the one that was
     /// `observed`: whoever has claimed or prolonged the slot since keeps it. Tells whether it did.
     pub fn shorten(&self, observed: BootTime, until: BootTime) -> bool {
@@ -388,13 +420,13 @@ impl PortSlot {
     /// any.
     #[inline(always)]
     pub fn looks_free(&self, now: BootTime) -> bool {
-        self.hold() <= now && self.lease() <= now
+        self.hold() <= now && !Lease(self.lease.get()).runs(now)
     }
 
-    /// When the lease ends; `BootTime(0)` when there is none.
+    /// When the lease ends by the clock; `BootTime(0)` when there is none.
     #[inline(always)]
     pub fn lease(&self) -> BootTime {
-        BootTime(self.lease.get())
+        Lease(self.lease.get()).end()
     }
 
     /// Until when sessions hold the slot.

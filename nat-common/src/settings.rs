@@ -201,7 +201,10 @@ impl Settings {
     #[inline]
     pub const fn yielding(&self, now: BootTime, protocol: Protocol) -> BootTime {
         match protocol {
-            Protocol::Tcp => self.deadline(now, self.timeout(protocol, false)),
+            // A packet's time is this much later at most, for the generation that it carries.
+            Protocol::Tcp => {
+                self.deadline(now.plus_nanos(BootTime::MARKS), self.timeout(protocol, false))
+            }
             _ => BootTime::NEVER,
         }
     }

@@ -9,8 +9,26 @@ pub struct BootTime(pub u64);
 pub const NANOS_PER_SEC: u64 = 1_000_000_000;
 
 impl BootTime {
+    /// The low bits in which a time may carry a generation of forwards: see [`Self::in_generation`].
+    pub(crate) const MARKS: u64 = 0xff;
+    /// Those of them in which the generation lies.
+    pub(crate) const GENERATION: u64 = 0x0f;
+
     /// Later than any clock will read: the deadline of what never expires.
-    pub const NEVER: Self = Self(u64::MAX >> 1);
+    pub const NEVER: Self = Self((u64::MAX >> 1) & !Self::MARKS);
+
+    /// This time, less than 256 ns earlier, as a packet sees it that has found forwards in
+    /// `generation` ([`Settings::forward_generation`](crate::settings::Settings)).
+    #[inline(always)]
+    pub const fn in_generation(self, generation: u32) -> Self {
+        Self((self.0 & !Self::MARKS) | (generation as u64 & Self::GENERATION))
+    }
+
+    /// The generation that this time was given, when the forwards are in generation `current` by now.
+    #[inline(always)]
+    pub const fn generation(self, current: u32) -> u32 {
+        current.wrapping_sub(current.wrapping_sub(self.0 as u32) & Self::GENERATION as u32)
+    }
 
     /// This time and `seconds` more, stopping at [`Self::NEVER`].
     #[inline(always)]
@@ -46,6 +64,19 @@ mod tests {
     fn sums_stop_at_never() {
         assert_eq!(BootTime(5).plus_secs(u64::MAX), BootTime::NEVER);
         assert_eq!(BootTime::NEVER.plus_nanos(1), BootTime::NEVER);
+    }
+
+    #[test]
+    fn a_time_keeps_the_generation_that_it_was_given() {
+        let time = BootTime(123_456_789);
+        for given in [0, 1, 14, 15, 16, 70_000, u32::MAX] {
+            let seen = time.in_generation(given);
+            assert!(time.0.abs_diff(seen.0) < 256);
+            for since in [0, 1, 14] {
+                assert_eq!(seen.generation(given.wrapping_add(since)), given);
+            }
+        }
+        assert_eq!(BootTime::NEVER.0 & BootTime::MARKS, 0);
     }
 
     #[test]

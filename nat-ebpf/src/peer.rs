@@ -39,7 +39,7 @@ pub fn answer<F: Frame, T: Tables>(frame: &mut F, tables: &T) -> u32 {
     };
     let task = Task {
         settings,
-        now: tables.now(),
+        now: tables.now().in_generation(settings.forward_generation),
         until: request.until(),
         key: request.session(),
         hairpin: false,

@@ -208,12 +208,14 @@ pub fn revalidate<T: Tables>(
     if until <= now {
         return false;
     }
+    // The generation in which the slot was looked at, and not one that has begun since.
+    let generation = u64::from(now.generation(settings.forward_generation));
     for half in [session, &other] {
         if half.deadline.get() > until.0 {
             half.deadline.set(until.0);
         }
         half.control.keep_bits((1 << control::GENERATION_SHIFT) - 1);
-        half.control.set_bits(u64::from(settings.forward_generation) << control::GENERATION_SHIFT);
+        half.control.set_bits(generation << control::GENERATION_SHIFT);
     }
     true
 }

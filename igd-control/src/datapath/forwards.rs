@@ -14,15 +14,9 @@ use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Forwards lie on the first address of the pool.
 const POOL_INDEX: u16 = 0;
-
-/// Time to shorten leases in before they end, nanoseconds: some for a pause of this thread, and for
-/// each.
-const SHORTENING: u64 = 2_000_000;
-const SHORTENING_ONE: u64 = 400;
 
 /// Writes port forwards. There is one, and only it writes them.
 pub struct Forwards {
@@ -56,6 +50,7 @@ impl Forwards {
                 let Some(slot) = self.shared.maps.ports.slot(index) else {
                     continue;
                 };
+                slot.resume();
                 let SlotState::Held { owner, leased: true } = slot.state(now) else {
                     continue;
                 };
@@ -202,30 +197,30 @@ impl Forwards {
         bound.is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
     }
 
-    /// Ends forwards at one moment, for the clock ends leases for all packets alike: their leases are
-    /// shortened to a moment soon to come, and the sessions that live by them learn of it; when that
-    /// has come, nothing is left to be let in, and the slots can be cleared one by one.
+    /// Ends forwards at one moment: their leases are marked to end with the forward generation, which is
+    /// what voids the sessions that live by them too; then it changes, by one store. After that the
+    /// slots can be cleared one by one.
     fn try_close_all(&mut self, now: BootTime, forwards: &[PortForward]) -> anyhow::Result<()> {
-        let live: Vec<_> = forwards.iter().filter(|forward| forward.deadline() > now).collect();
-        if !live.is_empty() {
-            let moment = super::now().plus_nanos(SHORTENING + SHORTENING_ONE * live.len() as u64);
-            for forward in &live {
-                let index =
-                    slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
-                let Some(slot) = self.shared.maps.ports.slot(index) else { continue };
-                let (endpoint, flags) = (lease::endpoint(forward), lease::flags(forward));
-                if slot.lease() > moment {
-                    let _ = slot.open_forward(now, endpoint, flags, moment, BootTime(0));
+        let slot = |forward: &PortForward| {
+            let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
+            self.shared.maps.ports.slot(index)
+        };
+        // Nobody else changes the settings meanwhile.
+        self.shared.maps.change_settings(|settings| {
+            for forward in forwards {
+                if let Some(slot) = slot(forward) {
+                    slot.end_with(lease::endpoint(forward), settings.forward_generation);
                 }
             }
-            self.void_bound_sessions()?;
-            let left = moment.nanos_from(super::now());
-            std::thread::sleep(Duration::from_nanos(left));
+            settings.forward_generation = settings.forward_generation.wrapping_add(1);
+        })?;
+        for slot in forwards.iter().filter_map(slot) {
+            slot.clear_ended();
         }
         for forward in forwards {
             self.clear(now, forward)?;
         }
-        self.void_bound_sessions()
+        Ok(())
     }
 
     /// Takes a forward out of its slot.

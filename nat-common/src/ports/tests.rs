@@ -47,6 +47,48 @@ fn a_lease_ends_at_its_second_and_leaves_what_sessions_hold() {
 }
 
 #[test]
+fn leases_that_are_marked_end_together_and_leave_what_sessions_hold() {
+    let (one, other) = (PortSlot::default(), PortSlot::default());
+    let lease = T0.plus_secs(10);
+    for slot in [&one, &other] {
+        slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, lease, NO_TIME).unwrap();
+    }
+    other.extend(T0, endpoint(1, 80), T0.plus_secs(100)).unwrap();
+    let before = T0.plus_secs(1).in_generation(7);
+    assert!(!one.end_with(endpoint(2, 80), 7), "somebody else's");
+    assert!(one.end_with(endpoint(1, 80), 7) && other.end_with(endpoint(1, 80), 7));
+    for slot in [&one, &other] {
+        assert!(matches!(slot.state(before), SlotState::Held { leased: true, .. }));
+        assert_eq!(slot.claim(before, Owner::new(endpoint(2, 2), 0), lease), Err(InUse));
+    }
+    let after = T0.plus_secs(1).in_generation(8);
+    assert_eq!(one.state(after), SlotState::Free);
+    assert!(matches!(other.state(after), SlotState::Held { leased: false, .. }));
+    // Somebody else may have the port before it is cleared.
+    one.claim(after, Owner::new(endpoint(2, 2), 0), lease).unwrap();
+    for slot in [&one, &other] {
+        slot.clear_ended();
+        assert_eq!(slot.lease(), BootTime(0));
+    }
+    assert_eq!(owner_of(&one, after), Some(endpoint(2, 2)));
+    assert!(
+        matches!(other.state(after), SlotState::Held { owner, leased: false } if !owner.is_open())
+    );
+}
+
+#[test]
+fn what_a_dead_daemon_has_marked_goes_on() {
+    let slot = PortSlot::default();
+    slot.open_forward(T0, endpoint(1, 80), Owner::ANY_REMOTE, BootTime::NEVER, NO_TIME).unwrap();
+    assert!(slot.end_with(endpoint(1, 80), 3));
+    slot.resume();
+    assert!(matches!(slot.state(T0.in_generation(4)), SlotState::Held { leased: true, .. }));
+    assert_eq!(slot.lease(), BootTime::NEVER);
+    slot.clear_ended();
+    assert_eq!(slot.lease(), BootTime::NEVER, "only what ends is cleared");
+}
+
+#[test]
 fn a_forward_takes_over_the_dynamic_mapping_of_the_same_endpoint_only() {
     let slot = PortSlot::default();
     slot.claim(T0, Owner::new(endpoint(1, 80), Owner::OPENED_INSIDE), T0.plus_secs(60)).unwrap();

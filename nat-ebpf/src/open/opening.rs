@@ -191,7 +191,7 @@ impl Opening<'_> {
             called_seen: flow.dst,
             flags: opened | bound,
             generation: if self.bound {
-                self.settings.forward_generation
+                self.now.generation(self.settings.forward_generation)
             } else {
                 self.settings.nat_generation
             },

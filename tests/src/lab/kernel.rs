@@ -1,9 +1,8 @@
 //! What some tests need of the kernel, and not every kernel has.
 
-use super::Namespace;
+use super::{Namespace, unique_prefix};
 use anyhow::{Result, ensure};
 use std::io::Write as _;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a kernel may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,9 +34,7 @@ impl Feature {
     /// # Errors
     /// Without root.
     pub fn missing(self) -> Result<Option<String>> {
-        static TRIALS: AtomicU32 = AtomicU32::new(0);
-        let number = TRIALS.fetch_add(1, Ordering::Relaxed);
-        let trial = Namespace::new(format!("igd-trial-{}-{number}", std::process::id()))?;
+        let trial = Namespace::new(format!("{}-trial", unique_prefix()))?;
         trial.ip(&["link", "add", "veth0", "up", "type", "veth", "peer", "name", "veth1"])?;
         let tried = match self {
             Self::VlanDevices => trial.add_vlan("veth0", 1, "192.168.79.1/24"),

@@ -357,7 +357,8 @@ pub fn wait_until(
     Ok(())
 }
 
-fn unique_prefix() -> String {
+/// How names of namespaces begin, that two tests of one process do not have the same.
+pub(crate) fn unique_prefix() -> String {
     static LABS: AtomicU32 = AtomicU32::new(0);
     format!("igd{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed))
 }

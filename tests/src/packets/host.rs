@@ -5,7 +5,7 @@ use super::machine::{
     Outcome, check_peer,
 };
 use super::topology::{self, EGRESS, EXTERNAL, OTHER_EXTERNAL, network, side};
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use nat_common::ports::InUse;
 use nat_common::{NetAddr, NetPort};
 use nat_ebpf::host::{Capacity, HostFrame, HostTables, LocalSocket};
@@ -60,6 +60,11 @@ impl Machine for HostMachine {
             }
             Change::OpenForward(forward) => free(tables.open_forward(forward))?,
             Change::CloseForward(forward) => tables.close_forward(forward),
+            Change::MarkForward(forward) => {
+                let generation = tables.settings.context("no settings")?.forward_generation;
+                let slot = tables.slot(forward.slot_index()).context("no slot")?;
+                ensure!(slot.end_with(forward.client, generation), "no such forward");
+            }
             Change::OpenSocket(protocol, addr, port) => {
                 tables.network.open_socket(LocalSocket {
                     protocol: *protocol,

@@ -35,6 +35,8 @@ pub enum Change {
     OpenForward(Forward),
     /// A port forward is closed.
     CloseForward(Forward),
+    /// A port forward is to end with the forwards' generation.
+    MarkForward(Forward),
     /// A service of the router opens a socket.
     OpenSocket(Protocol, Ipv4Addr, u16),
     /// The daemon asks for a session for PCP's PEER, until so many seconds from now.

@@ -246,6 +246,12 @@ impl Row {
         self.change(Change::CloseForward(forward))
     }
 
+    /// A port forward is to end with the forwards' generation.
+    #[must_use]
+    pub fn mark(self, forward: Forward) -> Self {
+        self.change(Change::MarkForward(forward))
+    }
+
     /// The daemon asks for a session for so many seconds, for PCP's PEER.
     #[must_use]
     pub fn hold(self, protocol: Protocol, client: Peer, remote: Peer, seconds: u64) -> Self {

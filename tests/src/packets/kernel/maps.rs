@@ -258,6 +258,14 @@ impl Maps {
         self.change_settings(|settings| settings.forward_generation += 1)
     }
 
+    pub(super) fn mark_forward(&mut self, forward: &Forward) -> Result<()> {
+        let index = forward.slot_index();
+        let mut slot = Slot::from_bytes(self.ports.get(&index, 0)?);
+        self.change_settings(|settings| slot.end_with(settings.forward_generation))?;
+        self.ports.set(index, slot.to_bytes(), 0)?;
+        Ok(())
+    }
+
     pub(super) fn take_port(
         &mut self,
         protocol: Protocol,

@@ -275,6 +275,7 @@ impl Machine for KernelMachine<'_> {
                 Ok(())
             }
             Change::CloseForward(forward) => self.maps.close_forward(forward),
+            Change::MarkForward(forward) => self.maps.mark_forward(forward),
             Change::OpenSocket(protocol, addr, port) => self.open_socket(*protocol, *addr, *port),
             Change::Peer(..) | Change::PeerRefused(..) => match change.peer(maps::now()?) {
                 Some((frame, wanted)) => check_peer(change, self.run_peer(&frame)?, wanted),

@@ -1,6 +1,6 @@
 //! The router that the kernel sees.
 
-use crate::lab::Namespace;
+use crate::lab::{Namespace, unique_prefix};
 use crate::packets::topology::{
     GATEWAY, INTERFACES, PREFIX_LEN, UNREACHABLE, host_mac, router_mac,
 };
@@ -25,7 +25,7 @@ impl Router {
     /// # Errors
     /// Without root, or when `ip` fails.
     pub fn new() -> Result<Self> {
-        let namespace = Namespace::new(format!("igd-packets-{}", std::process::id()))?;
+        let namespace = Namespace::new(format!("{}-packets", unique_prefix()))?;
         namespace.sysctl("net/ipv4/ip_forward", "1")?;
         let mut ifindices = HashMap::new();
         for interface in INTERFACES {

@@ -77,7 +77,12 @@ impl Slot {
         const KEPT: u64 = Owner::BY_WILDCARD | Owner::OPENED_INSIDE;
         let kept = if self.is_taken(now) { self.owner & KEPT } else { 0 };
         self.owner = word(client, flags | kept);
-        self.lease = until.0;
+        self.lease = until.in_generation(0).0;
+    }
+
+    /// Has the lease end with the forwards' generation.
+    pub(super) fn end_with(&mut self, generation: u32) {
+        self.lease = BootTime(self.lease).in_generation(generation).0 | 0xf0;
     }
 
     /// Ends the lease.

@@ -91,6 +91,21 @@ fn leases() -> Vec<Row> {
     let udp = forward_any(Udp, 8080, client, 100);
     let tcp = forward_any(Tcp, 8080, client, 100);
     vec![
+        Row::new("forwards_that_are_marked_end_with_the_generation_and_so_do_their_sessions")
+            .open(udp.clone())
+            .open(tcp.clone())
+            .wan(Packet::udp(caller, web), sends(caller, client))
+            .mark(udp.clone())
+            .mark(tcp.clone())
+            .wan(Packet::udp(caller, web), sends(caller, client))
+            .counting(SessionsCreated, 0)
+            .wan(Packet::udp(other, web), sends(other, client))
+            .wan(Packet::tcp(caller, web, flags::SYN), sends(caller, client))
+            .settings(|settings| settings.forward_generation += 1)
+            .wan(Packet::udp(caller, web), drops(DropFiltered))
+            .wan(Packet::udp(other, web), drops(DropFiltered))
+            .wan(Packet::tcp(other, web, flags::SYN), drops(DropFiltered))
+            .wan(Packet::tcp(caller, web, flags::SYN), sends(caller, client)),
         Row::new("a_forward_ends_with_its_lease")
             .open(udp.clone())
             .open(tcp.clone())

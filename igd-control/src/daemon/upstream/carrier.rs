@@ -153,7 +153,8 @@ impl Carrier {
         if let (Some(before), Some(now)) = (before, self.candidates.current())
             && before != *now
         {
-            tracing::info!("the PCP server {before} does not answer: {now} is asked");
+            // Every ten seconds, as long as none does: the status tells.
+            tracing::debug!("the PCP server {before} does not answer: {now} is asked");
         }
     }
 
@@ -201,10 +202,16 @@ impl Carrier {
             };
         }
         let Some(sockets) = &self.sockets else { return };
+        let mut failed = false;
         for datagram in &turn.datagrams {
             if let Err(error) = sockets.socket.send_to(datagram, server).await {
                 tracing::debug!(%server, "PCP send: {error}");
+                failed = true;
             }
+        }
+        if failed {
+            // The interface may be another one of that name by now.
+            self.sockets = None;
         }
     }
 }

@@ -105,6 +105,16 @@ impl<'lab> DaemonBuilder<'lab> {
         self
     }
 
+    /// With a file of configuration that holds `text`.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn configured(self, text: &str) -> Result<Self> {
+        let file = self.lab.directory().join("igd-control.toml");
+        std::fs::write(&file, text)?;
+        Ok(self.argument("--config").argument(&file.to_string_lossy()))
+    }
+
     /// One more argument of `igd-control run`.
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {

@@ -1,6 +1,6 @@
 //! Measuring when a port forward ends.
 
-use crate::lab::{ANSWER_TIMEOUT, Namespace};
+use crate::lab::{ANSWER_TIMEOUT, Lab, Namespace, WAN_HOST};
 use anyhow::Result;
 use std::net::{SocketAddrV4, UdpSocket};
 use std::time::{Duration, Instant};
@@ -86,6 +86,15 @@ pub fn answers(socket: &UdpSocket, port: SocketAddrV4, patience: Duration) -> Re
     socket.set_read_timeout(Some(patience))?;
     socket.send_to(b"probe", port)?;
     Ok(socket.recv(&mut [0; 64]).is_ok())
+}
+
+/// Whether packets of a LAN client come back within `patience` from the WAN host, where something
+/// answers at port 9999.
+///
+/// # Errors
+/// When they cannot be sent.
+pub fn crosses(lab: &Lab, patience: Duration) -> Result<bool> {
+    answers(&lab.lan.udp("192.168.77.2:0")?, SocketAddrV4::new(WAN_HOST, 9999), patience)
 }
 
 /// Whether a TCP connection to `port` can be opened.

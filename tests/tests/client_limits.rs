@@ -11,11 +11,7 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn start<'lab>(lab: &'lab Lab, limits: &str) -> Result<Daemon<'lab>> {
-    let file = lab.directory().join("limits.toml");
-    std::fs::write(&file, format!("[nat]\n{limits}\n"))?;
-    let daemon =
-        Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()?;
-    Ok(daemon)
+    Daemon::builder(lab).configured(&format!("[nat]\n{limits}\n"))?.start()
 }
 
 /// What the daemon says of the LAN host.

@@ -8,7 +8,6 @@ use nat_tests::lab::{
     ANSWER_TIMEOUT, EXTERNAL, Lab, TcpReflector, UdpReflector, WAN_HOST, tcp_seen_as, udp_seen_as,
 };
 use serde_json::Value;
-use std::fs;
 use std::net::SocketAddrV4;
 
 const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
@@ -16,10 +15,8 @@ const SERVER: SocketAddrV4 = SocketAddrV4::new(WAN_HOST, 7000);
 #[test]
 fn packets_of_every_kind_cross_in_generic_mode() -> Result<()> {
     let lab = Lab::builder().second_lan().build()?;
-    let config = lab.directory().join("config.toml");
-    fs::write(&config, "[interfaces]\nxdp-mode = \"generic\"\n")?;
-    let config = config.to_string_lossy();
-    let daemon = Daemon::builder(&lab).argument("--config").argument(&config).start()?;
+    let generic = "[interfaces]\nxdp-mode = \"generic\"\n";
+    let daemon = Daemon::builder(&lab).configured(generic)?.start()?;
     let status = daemon.status()?;
     let interfaces = status["interfaces"].as_array().map(Vec::as_slice).unwrap_or_default();
     let generic = |interface: &Value| interface["mode"] == "generic";

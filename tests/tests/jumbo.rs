@@ -41,9 +41,7 @@ fn lab(lan: u16, wan: u16) -> Result<Lab> {
 }
 
 fn start<'lab>(lab: &'lab Lab, mode: &str) -> Result<Daemon<'lab>> {
-    let config = lab.directory().join("config.toml");
-    std::fs::write(&config, format!("[interfaces]\nxdp-mode = \"{mode}\"\n"))?;
-    Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()).start()
+    Daemon::builder(lab).configured(&format!("[interfaces]\nxdp-mode = \"{mode}\"\n"))?.start()
 }
 
 /// Bytes of which no two places nearby are alike.

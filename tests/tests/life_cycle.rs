@@ -140,10 +140,7 @@ fn maps_that_cannot_hold_what_they_should_are_refused_with_the_way_out() -> Resu
 fn maps_of_another_size_are_kept_with_a_warning() -> Result<()> {
     let lab = Lab::home()?;
     let bpffs = lab.bpffs()?;
-    let file = lab.directory().join("small.toml");
-    fs::write(&file, "[nat]\nmax-sessions = 2048\n")?;
-    let file = file.to_string_lossy();
-    let small = Daemon::builder(&lab).pinned(&bpffs).argument("--config").argument(&file);
+    let small = Daemon::builder(&lab).pinned(&bpffs).configured("[nat]\nmax-sessions = 2048\n")?;
     small.start()?.stop()?;
     let daemon = Daemon::builder(&lab).pinned(&bpffs).start()?;
     assert_eq!(daemon.status()?["max_sessions"], 2048);

@@ -22,10 +22,8 @@ const END: u64 = 9;
 /// A daemon that logs to the file that is told.
 fn logging<'lab>(lab: &'lab Lab) -> Result<(DaemonBuilder<'lab>, PathBuf)> {
     let log = lab.directory().join("mappings.log");
-    let config = lab.directory().join("config.toml");
-    std::fs::write(&config, format!("[nat]\nmapping-log = {:?}\n", log.display().to_string()))?;
-    let config = config.display().to_string();
-    Ok((Daemon::builder(lab).argument("--config").argument(&config), log))
+    let config = format!("[nat]\nmapping-log = {:?}\n", log.display().to_string());
+    Ok((Daemon::builder(lab).configured(&config)?, log))
 }
 
 /// What is logged of a protocol and an event: internal and external endpoints.

@@ -34,9 +34,7 @@ fn lab(clients: u8) -> Result<(Lab, Vec<Ipv4Addr>)> {
 }
 
 fn with_pool<'lab>(lab: &'lab Lab, pool: &str) -> Result<DaemonBuilder<'lab>> {
-    let config = lab.directory().join("config.toml");
-    std::fs::write(&config, format!("[nat]\npool = {pool}\n"))?;
-    Ok(Daemon::builder(lab).argument("--config").argument(&config.to_string_lossy()))
+    Daemon::builder(lab).configured(&format!("[nat]\npool = {pool}\n"))
 }
 
 fn whole_pool() -> String {

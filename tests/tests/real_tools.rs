@@ -108,10 +108,8 @@ fn conntrack_knows_nothing_of_translated_flows() -> Result<()> {
 /// What a client of RFC 5780 finds about the NAT, which filters UDP like that.
 fn behaviour(filtering: &str) -> Result<String> {
     let lab = Lab::home()?;
-    let config = lab.directory().join("config.toml");
-    std::fs::write(&config, format!("[nat]\nfiltering-udp = \"{filtering}\"\n"))?;
-    let config = config.to_string_lossy();
-    let daemon = Daemon::builder(&lab).argument("--config").argument(&config).start()?;
+    let config = format!("[nat]\nfiltering-udp = \"{filtering}\"\n");
+    let daemon = Daemon::builder(&lab).configured(&config)?.start()?;
     let pid_file = lab.directory().join("turnserver.pid").to_string_lossy().into_owned();
     let mut command = lab.wan.command("turnserver");
     command.args([

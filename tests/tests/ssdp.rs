@@ -184,10 +184,8 @@ fn answers_are_spread_over_mx() -> Result<()> {
 fn announcements_are_repeated_and_refreshed() -> Result<()> {
     let lab = Lab::home()?;
     let lan = Capture::start(&lab.lan)?;
-    let config = lab.directory().join("refresh.toml");
-    std::fs::write(&config, "[upnp]\nnotify-interval = 10\nmax-age = 60\n")?;
-    let daemon =
-        Daemon::builder(&lab).argument("--config").argument(&config.to_string_lossy()).start()?;
+    let config = "[upnp]\nnotify-interval = 10\nmax-age = 60\n";
+    let daemon = Daemon::builder(&lab).configured(config)?.start()?;
     let of_root = |packet: &Packet| {
         let message = Message::parse(&packet.text());
         is_alive(packet)

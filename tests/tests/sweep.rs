@@ -67,16 +67,8 @@ fn round(
 fn a_million_sessions_are_swept_in_less_than_a_second_while_packets_go_on() -> Result<()> {
     let lab = Lab::home()?;
     let bpffs = lab.bpffs()?;
-    let config = lab.directory().join("config.toml");
-    std::fs::write(
-        &config,
-        format!("[nat]\nmax-sessions = {MAX_SESSIONS}\n[daemon]\nlog = \"{SWEEP_LOG}\"\n"),
-    )?;
-    let daemon = Daemon::builder(&lab)
-        .pinned(&bpffs)
-        .argument("--config")
-        .argument(&config.to_string_lossy())
-        .start()?;
+    let config = format!("[nat]\nmax-sessions = {MAX_SESSIONS}\n[daemon]\nlog = \"{SWEEP_LOG}\"\n");
+    let daemon = Daemon::builder(&lab).pinned(&bpffs).configured(&config)?.start()?;
     let _echo = Echo::start(&lab.wan, SERVER)?;
     let mut costs = Vec::new();
     let mut lifetime = LIFETIME;

@@ -6,9 +6,8 @@ use nat_tests::client::{
     soap::{MAPPING, Mapping, WAN_IP_CONNECTION, WAN_IP_CONNECTION_1, element},
 };
 use nat_tests::daemon::Daemon;
-use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector, WAN_HOST, wait_until};
-use nat_tests::lease::{SILENT_FOR, answers};
-use std::fs;
+use nat_tests::lab::{ANSWER_TIMEOUT, EXTERNAL, Lab, UdpReflector};
+use nat_tests::lease::{SILENT_FOR, crosses};
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -17,13 +16,6 @@ use std::time::Duration;
 const VERSIONS: [&str; 2] = [WAN_IP_CONNECTION_1, WAN_IP_CONNECTION];
 const COMMON: &str = "urn:schemas-upnp-org:service:WANCommonInterfaceConfig:1";
 const LAYER_3: &str = "urn:schemas-upnp-org:service:Layer3Forwarding:1";
-
-/// A daemon with a configuration of its own.
-fn daemon<'lab>(lab: &'lab Lab, config: &str) -> Result<Daemon<'lab>> {
-    let file = lab.directory().join("service.toml");
-    fs::write(&file, config)?;
-    Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()
-}
 
 const OPEN: &str = "[policy]\nmode = \"open\"\n";
 
@@ -77,7 +69,7 @@ fn described(scpd: &str) -> Vec<(&str, Vec<&str>)> {
 #[test]
 fn every_action_of_both_versions_answers_what_its_description_says() -> Result<()> {
     let lab = Lab::home()?;
-    let daemon = daemon(&lab, OPEN)?;
+    let daemon = Daemon::builder(&lab).configured(OPEN)?.start()?;
     for (wan, actions) in VERSIONS.into_iter().zip([18, 21]) {
         let gateway = Gateway::discover_by(&lab.lan, wan)?;
         for (service_type, count) in [(wan, actions), (COMMON, 10), (LAYER_3, 2)] {
@@ -116,7 +108,7 @@ fn every_action_of_both_versions_answers_what_its_description_says() -> Result<(
 #[test]
 fn version_1_is_served_in_its_own_way() -> Result<()> {
     let lab = Lab::home()?;
-    let daemon = daemon(&lab, "[upnp]\nlongest-lease = 1000\n")?;
+    let daemon = Daemon::builder(&lab).configured("[upnp]\nlongest-lease = 1000\n")?.start()?;
     let old = Gateway::discover_by(&lab.lan, WAN_IP_CONNECTION_1)?;
     let new = Gateway::discover(&lab.lan)?;
     assert!(old.location.ends_with("/igd1/rootDesc.xml"), "{}", old.location);
@@ -218,7 +210,7 @@ fn arguments_are_judged_alike_however_they_come() -> Result<()> {
 #[test]
 fn a_host_name_is_resolved_by_the_router() -> Result<()> {
     let lab = Lab::home()?;
-    let daemon = daemon(&lab, OPEN)?;
+    let daemon = Daemon::builder(&lab).configured(OPEN)?.start()?;
     let gateway = Gateway::discover(&lab.lan)?;
     // The only name that needs no server: it is a host, but none that can be mapped to.
     let refused = gateway.add(&Mapping { client: "localhost", ..MAPPING })?;
@@ -241,8 +233,8 @@ fn a_long_list_is_answered_whole_and_a_range_goes_at_once() -> Result<()> {
     const FIRST: u16 = 7000;
     const COUNT: u16 = 300;
     let lab = Lab::home()?;
-    let daemon =
-        daemon(&lab, "[policy]\nmax-mappings-per-client = 1000\nrequests-per-second = 0\n")?;
+    let limits = "[policy]\nmax-mappings-per-client = 1000\nrequests-per-second = 0\n";
+    let daemon = Daemon::builder(&lab).configured(limits)?.start()?;
     let gateway = Gateway::discover(&lab.lan)?;
     for port in FIRST..FIRST + COUNT {
         let port = port.to_string();
@@ -314,171 +306,11 @@ fn numbered_probes(lab: &Lab, done: &AtomicBool) -> Result<Vec<bool>> {
     Ok(arrived)
 }
 
-/// ConnectionStatus, LastConnectionError and Uptime.
-fn status(gateway: &Gateway<'_>) -> Result<(String, String, u32)> {
-    let reply = gateway.call("GetStatusInfo", &[])?.success()?;
-    let value = |name| reply.value(name).map(str::to_owned).context("no status");
-    let uptime = value("NewUptime")?.parse()?;
-    Ok((value("NewConnectionStatus")?, value("NewLastConnectionError")?, uptime))
-}
-
-fn wait_for(gateway: &Gateway<'_>, state: &str, error: &str) -> Result<()> {
-    wait_until(&format!("{state}, {error}"), ANSWER_TIMEOUT, || {
-        let (found, why, _) = status(gateway)?;
-        Ok(found == state && why == error)
-    })
-}
-
-/// Whether packets of a LAN client come back from the WAN host within `patience`.
-fn crosses(lab: &Lab, patience: Duration) -> Result<bool> {
-    let outside = SocketAddrV4::new(WAN_HOST, 9999);
-    answers(&lab.lan.udp("192.168.77.2:0")?, outside, patience)
-}
-
-#[test]
-fn no_packet_transits_while_disconnected() -> Result<()> {
-    let lab = Lab::home()?;
-    let daemon = daemon(&lab, OPEN)?;
-    let _inside = UdpReflector::start(&lab.lan, "192.168.77.2:5600")?;
-    let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
-    let caller = lab.wan.udp("11.22.33.9:0")?;
-    let inside = SocketAddrV4::new(EXTERNAL, 6000);
-    let comes_in = |patience| answers(&caller, inside, patience);
-    for (version, action, error) in [
-        (WAN_IP_CONNECTION, "ForceTermination", "ERROR_FORCED_DISCONNECT"),
-        (WAN_IP_CONNECTION_1, "RequestTermination", "ERROR_USER_DISCONNECT"),
-    ] {
-        let gateway = Gateway::discover_by(&lab.lan, version)?;
-        gateway.add(&MAPPING)?.success()?;
-        assert_eq!(status(&gateway)?.0, "Connected");
-        // A live session, not only a new one.
-        assert!(comes_in(ANSWER_TIMEOUT)? && crosses(&lab, ANSWER_TIMEOUT)?);
-        gateway.call(action, &[])?.success()?;
-        let (state, why, uptime) = status(&gateway)?;
-        assert_eq!((state.as_str(), why.as_str(), uptime), ("Disconnected", error, 0));
-        assert!(!comes_in(SILENT_FOR)? && !crosses(&lab, SILENT_FOR)?);
-        assert!(daemon.counter("drop_disconnected")? > 0);
-        let address = gateway.call("GetExternalIPAddress", &[])?.success()?;
-        assert_eq!(address.value("NewExternalIPAddress"), Some(""));
-        for action in ["RequestTermination", "ForceTermination"] {
-            assert_eq!(gateway.call(action, &[])?.error_code(), Some(711));
-        }
-        // The lease goes on meanwhile, and mappings can be made.
-        gateway.add(&MAPPING)?.success()?;
-        gateway.call("RequestConnection", &[])?.success()?;
-        assert_eq!(status(&gateway)?.1, "ERROR_NONE");
-        assert!(comes_in(ANSWER_TIMEOUT)? && crosses(&lab, ANSWER_TIMEOUT)?);
-    }
-    daemon.stop()?;
-    lab.finish()
-}
-
-#[test]
-fn the_connection_follows_the_wan_link() -> Result<()> {
-    let lab = Lab::home()?;
-    let daemon = Daemon::start(&lab)?;
-    let gateway = Gateway::discover(&lab.lan)?;
-    wait_for(&gateway, "Connected", "ERROR_NONE")?;
-    let common = gateway.at(COMMON)?;
-    let link = || -> Result<String> {
-        let reply = common.call("GetCommonLinkProperties", &[])?.success()?;
-        Ok(reply.value("NewPhysicalLinkStatus").context("no link")?.to_owned())
-    };
-    assert_eq!(link()?, "Up");
-    lab.wan.ip(&["link", "set", "eth0", "down"])?;
-    wait_for(&gateway, "Disconnected", "ERROR_NO_CARRIER")?;
-    assert_eq!(link()?, "Down");
-    assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(704));
-    lab.wan.ip(&["link", "set", "eth0", "up"])?;
-    wait_for(&gateway, "Connected", "ERROR_NONE")?;
-
-    lab.router.ip(&["address", "flush", "dev", "wan0"])?;
-    wait_for(&gateway, "Disconnected", "ERROR_ISP_DISCONNECT")?;
-    gateway.call("RequestConnection", &[])?.success()?;
-    assert_eq!(status(&gateway)?.0, "Connecting");
-    assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(705));
-    lab.router.ip(&["address", "add", "11.22.33.1/24", "dev", "wan0"])?;
-    wait_for(&gateway, "Connected", "ERROR_NONE")?;
-    assert!(status(&gateway)?.2 < 10, "Uptime begins anew");
-    daemon.stop()?;
-    lab.finish()
-}
-
-#[test]
-fn the_operators_commands_bring_the_link_up_and_down() -> Result<()> {
-    let lab = Lab::home()?;
-    let config = format!(
-        "{OPEN}[connection]\nup-command = [\"ip\", \"link\", \"set\", \"wan0\", \"up\"]\n\
-         down-command = [\"sh\", \"-c\", \"ip link set $IGD_WAN down\"]\n"
-    );
-    let daemon = daemon(&lab, &config)?;
-    let gateway = Gateway::discover(&lab.lan)?;
-    wait_for(&gateway, "Connected", "ERROR_NONE")?;
-    gateway.call("ForceTermination", &[])?.success()?;
-    wait_for(&gateway, "Disconnected", "ERROR_FORCED_DISCONNECT")?;
-    assert!(lab.router.ip(&["link", "show", "wan0"])?.contains("state DOWN"));
-    gateway.call("RequestConnection", &[])?.success()?;
-    wait_for(&gateway, "Connected", "ERROR_NONE")?;
-    daemon.stop()?;
-    lab.finish()
-}
-
-#[test]
-fn a_command_that_hangs_is_ended_and_delays_nobody() -> Result<()> {
-    let lab = Lab::home()?;
-    let config =
-        format!("{OPEN}[connection]\ndown-command = [\"sleep\", \"600\"]\ncommand-time = 2\n");
-    let daemon = daemon(&lab, &config)?;
-    let gateway = Gateway::discover(&lab.lan)?;
-    gateway.call("ForceTermination", &[])?.success()?;
-    assert_eq!(status(&gateway)?.0, "Disconnecting");
-    for action in ["RequestConnection", "RequestTermination", "ForceTermination"] {
-        assert_eq!(gateway.call(action, &[])?.error_code(), Some(707));
-    }
-    wait_for(&gateway, "Disconnected", "ERROR_FORCED_DISCONNECT")?;
-    daemon.stop()?;
-    lab.finish()
-}
-
-#[test]
-fn the_connection_ends_by_its_times() -> Result<()> {
-    let lab = Lab::home()?;
-    let daemon = daemon(&lab, OPEN)?;
-    let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
-    let gateway = Gateway::discover(&lab.lan)?;
-    let set = |name: &str, seconds: &str| -> Result<()> {
-        let argument = format!("New{name}");
-        gateway.call(&format!("Set{name}"), &[(&argument, seconds)])?.success()?;
-        let reply = gateway.call(&format!("Get{name}"), &[])?.success()?;
-        assert_eq!(reply.value(&argument), Some(seconds));
-        Ok(())
-    };
-    set("WarnDisconnectDelay", "2")?;
-    set("AutoDisconnectTime", "1")?;
-    wait_for(&gateway, "PendingDisconnect", "ERROR_NONE")?;
-    assert!(crosses(&lab, ANSWER_TIMEOUT)?, "packets flow while it is pending");
-    assert_eq!(gateway.call("RequestTermination", &[])?.error_code(), Some(707));
-    set("AutoDisconnectTime", "0")?;
-    gateway.call("RequestConnection", &[])?.success()?;
-    assert_eq!(status(&gateway)?.0, "Connected", "called off");
-
-    set("WarnDisconnectDelay", "0")?;
-    set("IdleDisconnectTime", "2")?;
-    for _ in 0..15 {
-        assert!(crosses(&lab, ANSWER_TIMEOUT)?);
-        thread::sleep(Duration::from_millis(200));
-    }
-    assert_eq!(status(&gateway)?.0, "Connected", "it was not idle");
-    wait_for(&gateway, "Disconnected", "ERROR_IDLE_DISCONNECT")?;
-    assert!(!crosses(&lab, SILENT_FOR)?);
-    daemon.stop()?;
-    lab.finish()
-}
-
 #[test]
 fn internet_access_can_be_switched_off() -> Result<()> {
     let lab = Lab::home()?;
-    let daemon = daemon(&lab, &format!("{OPEN}[upnp]\naccess-provider = \"Example & Co.\"\n"))?;
+    let provider = "[upnp]\naccess-provider = \"Example & Co.\"\n";
+    let daemon = Daemon::builder(&lab).configured(&format!("{OPEN}{provider}"))?.start()?;
     let _outside = UdpReflector::start(&lab.wan, "11.22.33.9:9999")?;
     for version in VERSIONS {
         let gateway = Gateway::discover_by(&lab.lan, version)?;
@@ -490,13 +322,13 @@ fn internet_access_can_be_switched_off() -> Result<()> {
         };
         enable("no")?.success()?;
         assert_eq!(enabled()?.as_deref(), Some("0"));
-        assert_eq!(status(&gateway)?.1, "ERROR_NOT_ENABLED_FOR_INTERNET");
+        assert_eq!(gateway.status()?.1, "ERROR_NOT_ENABLED_FOR_INTERNET");
         assert!(!crosses(&lab, SILENT_FOR)?);
         assert_eq!(gateway.call("RequestConnection", &[])?.error_code(), Some(709));
         let index = [("NewActiveConnectionIndex", "0")];
         assert_eq!(common.call("GetActiveConnections", &index)?.error_code(), Some(713));
         enable("true")?.success()?;
-        assert_eq!(status(&gateway)?.0, "Connected");
+        assert_eq!(gateway.status()?.0, "Connected");
         assert!(crosses(&lab, ANSWER_TIMEOUT)?);
         let active = common.call("GetActiveConnections", &index)?.success()?;
         let id = active.value("NewActiveConnectionServiceID");
@@ -552,29 +384,9 @@ fn what_everybody_feels_is_refused_to_unauthorized_control_points() -> Result<()
         let common = gateway.at(COMMON)?;
         let off = [("NewEnabledForInternet", "0")];
         assert_eq!(common.call("SetEnabledForInternet", &off)?.error_code(), Some(606));
-        assert_eq!(status(&gateway)?.0, "Connected");
+        assert_eq!(gateway.status()?.0, "Connected");
         gateway.call("RequestConnection", &[])?.success()?;
     }
-    daemon.stop()?;
-    lab.finish()
-}
-
-#[test]
-fn the_connection_type_can_be_read_and_not_set() -> Result<()> {
-    let lab = Lab::home()?;
-    let daemon = daemon(&lab, OPEN)?;
-    let gateway = Gateway::discover(&lab.lan)?;
-    let set = |kind| gateway.call("SetConnectionType", &[("NewConnectionType", kind)]);
-    assert_eq!(set("IP_Bridged")?.error_code(), Some(703));
-    assert_eq!(set("Bridged")?.error_code(), Some(601));
-    gateway.call("ForceTermination", &[])?.success()?;
-    assert_eq!(set("IP_Bridged")?.error_code(), Some(731));
-    set("IP_Routed")?.success()?;
-    let info = gateway.call("GetConnectionTypeInfo", &[])?.success()?;
-    assert_eq!(info.value("NewConnectionType"), Some("IP_Routed"));
-    assert_eq!(info.value("NewPossibleConnectionTypes"), Some("IP_Routed"));
-    let nat = gateway.call("GetNATRSIPStatus", &[])?.success()?;
-    assert_eq!((nat.value("NewRSIPAvailable"), nat.value("NewNATEnabled")), (Some("0"), Some("1")));
     daemon.stop()?;
     lab.finish()
 }

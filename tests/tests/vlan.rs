@@ -219,13 +219,9 @@ fn mss(packet: &Packet) -> Option<u16> {
 
 fn start<'lab>(lab: &'lab Lab, vlans: &Vlans, mode: &str) -> Result<Daemon<'lab>> {
     let [lan, second, wan] = vlans;
-    let config = lab.directory().join("config.toml");
-    std::fs::write(
-        &config,
-        format!("[interfaces]\nxdp-mode = \"{mode}\"\n[nat]\nmss-clamp = \"mtu\"\n"),
-    )?;
+    let config = format!("[interfaces]\nxdp-mode = \"{mode}\"\n[nat]\nmss-clamp = \"mtu\"\n");
     let builder = Daemon::builder(lab).lan(&[lan.name, second.name]).wan(wan.name);
-    builder.argument("--config").argument(&config.to_string_lossy()).start()
+    builder.configured(&config)?.start()
 }
 
 /// All of it on these VLANs, in this mode of XDP.

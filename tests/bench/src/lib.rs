@@ -9,6 +9,7 @@
 
 mod case;
 mod chart;
+mod comparison;
 mod contestant;
 mod control;
 mod cores;
@@ -24,13 +25,14 @@ mod trunk;
 
 pub use case::{Case, Direction};
 pub use chart::curve;
+pub use comparison::Comparison;
 pub use contestant::Kind;
 pub use control::{
     Contender, ControlFigure, ControlOptions, ControlReport, Goal, Measure, adds, control,
 };
 pub use cores::{CoresReport, cores};
 pub use pktgen::{PktgenFigure, PktgenOptions, PktgenReport, Wires, pktgen};
-pub use report::{Comparison, Figure, Report, Stat};
+pub use report::{Figure, Report, Stat};
 pub use run::{Options, data};
 pub use sessions::{SessionsReport, sessions};
 pub use tcp::{TcpReport, tcp};

@@ -7,7 +7,7 @@ use nat_tests::lab::EXTERNAL;
 use std::net::Ipv4Addr;
 
 /// The first of the internal clients.
-pub(crate) const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 64);
+pub(crate) const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 60);
 /// The first of the remote hosts: behind the WAN host.
 pub(crate) const FIRST_REMOTE: Ipv4Addr = Ipv4Addr::new(11, 22, 100, 1);
 /// Port of all of them.

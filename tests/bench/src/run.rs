@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Direction, MOST_TAGS};
 use crate::contestant::{Contestant, Kind};
-use crate::report::{Figure, Report};
+use crate::report::{Figure, Report, Stat};
 use crate::rounds::Rounds;
 use anyhow::{Context as _, Result, ensure};
 use nat_tests::lab::Lab;
@@ -25,6 +25,9 @@ pub struct Options {
 
 /// Frames of a turn, at least.
 const FRAMES: u32 = 250_000;
+
+/// Frames of a slice: the one in the middle of a turn counts, so that a pause of the machine does not.
+const SLICE: u32 = 5_000;
 
 /// Bytes of each fragment: as much as a link takes.
 const FRAGMENT: u32 = 1_514;
@@ -99,7 +102,7 @@ pub fn data(options: &Options, mut progress: impl FnMut(&str)) -> Result<Report>
 #[derive(Clone, Copy)]
 struct Turn {
     kind: Kind,
-    /// Nanoseconds a frame, the generator's included.
+    /// Nanoseconds a frame in the slice in the middle, the generator's included.
     nanos: f64,
     /// Nanoseconds a run of its program, from a second sending.
     program: Option<f64>,
@@ -123,7 +126,11 @@ fn measure(case: &Case, contestants: &mut [Contestant<'_>], rounds: u32) -> Resu
     }
     let rounds = Rounds::play(rounds, || {
         let turns = able.iter().map(|contestant| {
-            let (nanos, lost) = contestant.send(case, frames)?;
+            let slices = (0..frames.div_ceil(SLICE))
+                .map(|_| contestant.send(case, SLICE))
+                .collect::<Result<Vec<_>>>()?;
+            let lost: u64 = slices.iter().map(|(_, lost)| *lost).sum();
+            let nanos = Stat::of(slices.into_iter().map(|(nanos, _)| nanos).collect()).median;
             let program = contestant.program_nanos(case, frames)?;
             let lost = lost as f64 / f64::from(frames);
             ensure!(

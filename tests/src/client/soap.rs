@@ -161,6 +161,17 @@ impl<'ns> Gateway<'ns> {
         )
     }
 
+    /// ConnectionStatus, LastConnectionError and Uptime, seconds.
+    ///
+    /// # Errors
+    /// When the action fails.
+    pub fn status(&self) -> Result<(String, String, u32)> {
+        let reply = self.call("GetStatusInfo", &[])?.success()?;
+        let value = |name| reply.value(name).map(str::to_owned).context("no status");
+        let uptime = value("NewUptime")?.parse()?;
+        Ok((value("NewConnectionStatus")?, value("NewLastConnectionError")?, uptime))
+    }
+
     /// AddPortMapping.
     ///
     /// # Errors

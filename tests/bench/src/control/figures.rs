@@ -1,7 +1,8 @@
 //! What was measured, with the goals: as a table and as JSON.
 
 use super::gateway::Kind;
-use crate::report::{Comparison, Stat, Worse, spread};
+use crate::comparison::{Comparison, Usual, Worse};
+use crate::report::{Stat, spread};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
 
@@ -166,7 +167,7 @@ impl ControlReport {
         text
     }
 
-    /// Beside an earlier run: what got worse beside miniupnpd by more than the spread, and goals that were met and
+    /// Beside an earlier run: what got worse beside miniupnpd by more than chance explains, and goals that were met and
     /// are no more.
     pub fn beside(&self, before: &Self) -> Comparison {
         let mut comparison = Comparison::default();
@@ -174,6 +175,8 @@ impl ControlReport {
             let ControlFigure { measure, kind, entries, .. } = *figure;
             report.find(measure, kind, entries).and_then(|figure| figure.of_ours)
         };
+        let others = before.figures.iter().filter(|figure| figure.kind == Kind::Miniupnpd);
+        let usual = Usual::of(others.filter_map(|figure| figure.of_ours));
         let known = |figure: &ControlFigure| {
             before.find(figure.measure, figure.kind, figure.entries).is_some()
         };
@@ -185,7 +188,7 @@ impl ControlReport {
                 figure.entries
             );
             let (old, new) = (ratio(before, figure), ratio(self, figure));
-            comparison.add(&what, old, new, figure.measure.worse());
+            comparison.add(&what, old, new, figure.measure.worse(), usual);
         }
         for old in before.goals.iter().filter(|goal| goal.met) {
             match self.goals.iter().find(|goal| goal.what == old.what) {

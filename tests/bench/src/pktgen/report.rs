@@ -142,8 +142,11 @@ impl PktgenReport {
                 );
             }
             let thousands = |stat: &Stat| {
-                let Stat { lower, median, upper } = *stat;
-                spread(&Stat { lower: lower / 1e3, median: median / 1e3, upper: upper / 1e3 }, 1)
+                let Stat { lower, median, upper, .. } = *stat;
+                spread(
+                    &Stat { lower: lower / 1e3, median: median / 1e3, upper: upper / 1e3, ..*stat },
+                    1,
+                )
             };
             let unless_door = |text: String| {
                 if kind == Kind::Door { "–".to_owned() } else { text }

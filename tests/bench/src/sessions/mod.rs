@@ -1,6 +1,7 @@
 //! What sessions cost: how fast new ones are opened, beside the kernel's NAT, also when ports are scarce, how
 //! much memory each takes, and what it takes to sweep them.
 
+mod many_ports;
 mod memory;
 mod opening;
 mod report;

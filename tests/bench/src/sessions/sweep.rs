@@ -1,9 +1,13 @@
 //! Sweeping: what it takes of a CPU to remove a million sessions, and how much it holds up packets on another one.
+//!
+//! Packets are sent in short runs all the time, and compared with those just before. What the kernel does before
+//! and after a run is not in it: it waits for the other CPU there, which would look as if packets did.
 
 use crate::case::Case;
 use crate::contestant::{Contestant, Kind};
+use crate::generator::own_cpu;
 use crate::report::Stat;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use nat_tests::crowd::{MAX_SESSIONS, SESSIONS, SWEEP_LOG, SWEEP_TIMEOUT, fill, logged};
 use nat_tests::daemon::Daemon;
 use nat_tests::lab::{BpfFs, Lab, command};
@@ -41,16 +45,77 @@ pub struct Sweep {
     /// What a packet takes while the sweep goes on, as a multiple of what it took before; established flows,
     /// the generator's own part included.
     pub held_up: Stat,
-    /// The same while the other CPU does nothing but read as much memory: what the two CPUs share of caches
-    /// and of a core.
+    /// The same of all packets, and not of the run in the middle: with pauses of the machine and of the kernel.
+    pub with_pauses: Stat,
+    /// The same as the first while the other CPU does nothing but read as much memory: what the two CPUs share of
+    /// caches and of a core.
     pub held_up_by_reading: Stat,
+    /// Share of the sweep in which the packets' CPU was idle, or the host had it: neither comes from within.
+    pub away: Stat,
+    /// The same share of the time before.
+    pub away_before: Stat,
 }
 
 /// A round's.
 struct Round {
     cpu: f64,
     held_up: f64,
+    with_pauses: f64,
     held_up_by_reading: f64,
+    away: f64,
+    away_before: f64,
+}
+
+/// A run of packets: when it began, what each took, and the times of their CPU by then.
+struct Run {
+    begun: Instant,
+    nanos: f64,
+    times: Times,
+}
+
+/// Times of a CPU, in the kernel's units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Times {
+    all: u64,
+    /// Idle, or given to others by the host.
+    away: u64,
+}
+
+impl Times {
+    /// Of a CPU, as /proc/stat tells.
+    fn of(cpu: usize, text: &str) -> Option<Self> {
+        let name = format!("cpu{cpu} ");
+        let times = text.lines().find_map(|line| line.strip_prefix(&name))?;
+        let times: Vec<u64> =
+            times.split_whitespace().map_while(|time| time.parse().ok()).collect();
+        // User, nice, system, idle, waiting for disks, interrupts, softirqs, stolen; guests are in user.
+        let [_, _, _, idle, waiting, _, _, stolen] = *times.first_chunk()?;
+        Some(Self { all: times.iter().take(8).sum(), away: idle + waiting + stolen })
+    }
+}
+
+/// What runs within a period tell; nothing that is a number when there were none, on a machine that is too busy.
+struct Period {
+    median: f64,
+    mean: f64,
+    away: f64,
+}
+
+impl Period {
+    fn of(runs: &[Run], from: Instant, to: Instant) -> Self {
+        let runs: Vec<_> = runs.iter().filter(|run| (from..to).contains(&run.begun)).collect();
+        let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
+            return Self { median: f64::NAN, mean: f64::NAN, away: f64::NAN };
+        };
+        let nanos: Vec<f64> = runs.iter().map(|run| run.nanos).collect();
+        let all = last.times.all.saturating_sub(first.times.all).max(1);
+        let away = last.times.away.saturating_sub(first.times.away);
+        Self {
+            mean: nanos.iter().sum::<f64>() / nanos.len() as f64,
+            median: Stat::of(nanos).median,
+            away: away as f64 / all as f64,
+        }
+    }
 }
 
 pub(super) fn measure(
@@ -86,7 +151,10 @@ pub(super) fn measure(
     Ok(Sweep {
         cpu: of(|round| round.cpu),
         held_up: of(|round| round.held_up),
+        with_pauses: of(|round| round.with_pauses),
         held_up_by_reading: of(|round| round.held_up_by_reading),
+        away: of(|round| round.away),
+        away_before: of(|round| round.away_before),
     })
 }
 
@@ -100,7 +168,7 @@ fn round(
     // Lines begin with their time.
     let earlier = daemon.log();
     ensure!(fill(bpffs, LIFETIME)?, "this machine is too slow to make a million sessions");
-    let (line, end, turns) = std::thread::scope(|scope| -> Result<_> {
+    let (line, end, runs) = std::thread::scope(|scope| -> Result<_> {
         let sweep = scope.spawn(|| {
             let line = daemon.wait_for_line(SWEEP_TIMEOUT, |line| {
                 let enough = u64::from(2 * SESSIONS / 1000 * 999);
@@ -109,31 +177,42 @@ fn round(
             });
             (line, Instant::now())
         });
-        let mut turns = Vec::new();
+        let mut runs = Vec::new();
         while !sweep.is_finished() {
-            turns.push((Instant::now(), contestant.send(case, FRAMES)?.0));
+            runs.push(run(contestant, case)?);
         }
-        let Ok((line, end)) = sweep.join() else { anyhow::bail!("the watching thread panicked") };
-        Ok((line?, end, turns))
+        let Ok((line, end)) = sweep.join() else { bail!("the watching thread panicked") };
+        Ok((line?, end, runs))
     })?;
     let cpu = Duration::from_micros(logged(&line, "cpu_us")?);
     let begun = end - cpu;
-    let within = |from: Instant, to: Instant| {
-        let turns = turns.iter().filter(|(at, _)| (from..to).contains(at));
-        Stat::of(turns.map(|(_, nanos)| *nanos).collect()).median
-    };
-    let held_up = within(begun, end) / within(begun - BEFORE, begun);
+    let before = Period::of(&runs, begun - BEFORE, begun);
+    let meanwhile = Period::of(&runs, begun, end);
     let held_up_by_reading = beside_reading(contestant, case)? / for_a_while(contestant, case)?;
-    Ok(Round { cpu: cpu.as_secs_f64(), held_up, held_up_by_reading })
+    Ok(Round {
+        cpu: cpu.as_secs_f64(),
+        held_up: meanwhile.median / before.median,
+        with_pauses: meanwhile.mean / before.mean,
+        held_up_by_reading,
+        away: meanwhile.away,
+        away_before: before.away,
+    })
+}
+
+fn run(contestant: &Contestant<'_>, case: &Case) -> Result<Run> {
+    let begun = Instant::now();
+    let (nanos, _) = contestant.send(case, FRAMES)?;
+    let times = Times::of(own_cpu(0), &fs::read_to_string("/proc/stat")?);
+    Ok(Run { begun, nanos, times: times.context("the kernel tells no times of its CPUs")? })
 }
 
 /// What a packet takes.
 fn for_a_while(contestant: &Contestant<'_>, case: &Case) -> Result<f64> {
-    let (begun, mut turns) = (Instant::now(), Vec::new());
+    let (begun, mut runs) = (Instant::now(), Vec::new());
     while begun.elapsed() < BESIDE {
-        turns.push(contestant.send(case, FRAMES)?.0);
+        runs.push(run(contestant, case)?);
     }
-    Ok(Stat::of(turns).median)
+    Ok(Period::of(&runs, begun, Instant::now()).median)
 }
 
 /// The same while the other CPU reads.
@@ -157,7 +236,37 @@ fn beside_reading(contestant: &Contestant<'_>, case: &Case) -> Result<f64> {
         enough.store(true, Ordering::Relaxed);
         match reader.join() {
             Ok(read) => read.and(taken),
-            Err(_) => anyhow::bail!("the reading thread panicked"),
+            Err(_) => bail!("the reading thread panicked"),
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_and_stolen_time_of_one_cpu_is_away() {
+        let text =
+            "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 10 1 20 300 5 2 30 7 6 0\n";
+        assert_eq!(Times::of(1, text), Some(Times { all: 375, away: 312 }));
+        assert_eq!(Times::of(2, text), None);
+        assert_eq!(Times::of(1, "cpu1 10 1 20"), None);
+    }
+
+    #[test]
+    fn a_period_has_the_runs_that_began_in_it() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let run = |ms, nanos, all, away| Run { begun: at(ms), nanos, times: Times { all, away } };
+        let runs = [
+            run(0, 900.0, 0, 0),
+            run(10, 100.0, 10, 0),
+            run(20, 200.0, 20, 0),
+            run(30, 600.0, 30, 5),
+        ];
+        let period = Period::of(&runs, at(10), at(40));
+        assert_eq!((period.median, period.mean, period.away), (200.0, 300.0, 0.25));
+        assert!(Period::of(&runs, at(50), at(60)).median.is_nan());
+    }
 }

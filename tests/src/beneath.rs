@@ -3,7 +3,6 @@
 use crate::daemon::Daemon;
 use crate::lab::{Carrier, Lab, WAN_FAR_SIDE};
 use anyhow::Result;
-use std::fs;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -24,10 +23,8 @@ pub const fn beyond(port: u16) -> SocketAddrV4 {
 /// # Errors
 /// When it does not start.
 pub fn start<'lab>(lab: &'lab Lab, configuration: &str) -> Result<Daemon<'lab>> {
-    let (file, state) = (lab.directory().join("beneath.toml"), lab.directory().join("state"));
-    fs::write(&file, configuration)?;
-    let file = file.to_string_lossy();
-    Daemon::builder(lab).state(&state).argument("--config").argument(&file).start()
+    let state = lab.directory().join("state");
+    Daemon::builder(lab).state(&state).configured(configuration)?.start()
 }
 
 /// The carrier with its PCP server, and a daemon that has found it.

@@ -299,13 +299,7 @@ fn a_session_of_peer_is_asked_for_at_the_carrier() -> Result<()> {
 fn by_peer_through_two_gateways_of_ours_a_silent_client_is_reached_by_its_friend() -> Result<()> {
     const STRICT: &str = "[nat]\nfiltering-udp = \"address-and-port-dependent\"\n";
     let lab = lab_beneath()?;
-    let file = lab.directory().join("carrier.toml");
-    fs::write(&file, STRICT)?;
-    let carrier = Daemon::builder(&lab)
-        .as_carrier()
-        .argument("--config")
-        .argument(&file.to_string_lossy())
-        .start()?;
+    let carrier = Daemon::builder(&lab).as_carrier().configured(STRICT)?.start()?;
     let daemon = beneath::start(&lab, &format!("{CONFIGURATION}{STRICT}"))?;
     says(&daemon, "0 of 0 mappings in force")?;
     let _client = UdpReflector::start(&lab.lan, INSIDE)?;
@@ -333,13 +327,8 @@ fn by_peer_through_two_gateways_of_ours_a_silent_client_is_reached_by_its_friend
 #[test]
 fn a_carrier_without_peer_is_told_of() -> Result<()> {
     let lab = lab_beneath()?;
-    let file = lab.directory().join("carrier.toml");
-    fs::write(&file, "[pcp]\npeer = false\n")?;
-    let carrier = Daemon::builder(&lab)
-        .as_carrier()
-        .argument("--config")
-        .argument(&file.to_string_lossy())
-        .start()?;
+    let carrier =
+        Daemon::builder(&lab).as_carrier().configured("[pcp]\npeer = false\n")?.start()?;
     let daemon = start(&lab)?;
     says(&daemon, "0 of 0 mappings in force")?;
     let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;

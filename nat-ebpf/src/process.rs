@@ -53,7 +53,7 @@ fn decide<F: Frame, T: Tables>(frame: &mut F, tables: &T, side: Side) -> Step<Ve
         }
     };
     let settings = tables.settings().ok_or(Verdict::drop(Counter::DropInternal))?;
-    let now = tables.now().in_generation(settings.forward_generation);
+    let now = tables.now();
     let key = flow.key(side);
     let mut route = Route::UNKNOWN;
     let session = match tables.session(&key) {

@@ -89,6 +89,7 @@ pub fn follow<T: Tables>(
     if state == old && !stale {
         return true;
     }
+    let now = now.in_generation(settings.forward_generation);
     let update = Update { now, state_changed: state != old, state, deadline };
     if !update.apply(tables, key, session) {
         return false;
@@ -204,11 +205,13 @@ pub fn revalidate<T: Tables>(
     let Some(base) = Base::of(tables, key, session) else { return false };
     let Some(other) = tables.session(&base.other) else { return false };
     let Some(called) = of_called(tables, &base, session, &other) else { return false };
+    // The session belongs to the generation in which the slot was looked at, and not to one that has
+    // begun since.
+    let now = now.in_generation(settings.forward_generation);
     let until = bound_until(tables, now, &called);
     if until <= now {
         return false;
     }
-    // The generation in which the slot was looked at, and not one that has begun since.
     let generation = u64::from(now.generation(settings.forward_generation));
     for half in [session, &other] {
         if half.deadline.get() > until.0 {

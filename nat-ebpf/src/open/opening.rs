@@ -29,6 +29,8 @@ pub struct Opening<'a> {
     pub(super) until: BootTime,
     /// Whether the session lives by that forward.
     pub(super) bound: bool,
+    /// The generation in which forwards are looked at.
+    pub(super) forward_generation: u32,
 }
 
 impl<'a> Opening<'a> {
@@ -36,7 +38,18 @@ impl<'a> Opening<'a> {
     #[inline(always)]
     pub const fn new(settings: &'a Settings, now: BootTime, flow: &'a Flow, side: Side) -> Self {
         let client = Endpoint { addr: NetAddr::UNSPECIFIED, port: NetPort(0) };
-        Self { settings, now, flow, side, hairpin: false, client, until: BootTime(0), bound: false }
+        let forward_generation = settings.forward_generation;
+        Self {
+            settings,
+            now: now.in_generation(forward_generation),
+            flow,
+            side,
+            hairpin: false,
+            client,
+            until: BootTime(0),
+            bound: false,
+            forward_generation,
+        }
     }
 
     /// The flow.
@@ -191,7 +204,7 @@ impl Opening<'_> {
             called_seen: flow.dst,
             flags: opened | bound,
             generation: if self.bound {
-                self.now.generation(self.settings.forward_generation)
+                self.forward_generation
             } else {
                 self.settings.nat_generation
             },

@@ -59,9 +59,17 @@ pub struct DaemonBuilder<'lab> {
     pin_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     arguments: Vec<String>,
+    carrier: bool,
 }
 
 impl<'lab> DaemonBuilder<'lab> {
+    /// In the place of the carrier's NAT, on the WAN host, instead of in the router.
+    #[must_use]
+    pub fn as_carrier(mut self) -> Self {
+        (self.lan, self.wan, self.carrier) = (vec!["eth0"], "far0", true);
+        self
+    }
+
     /// Another program than [`binary`].
     #[must_use]
     pub fn binary(mut self, path: &Path) -> Self {
@@ -175,8 +183,12 @@ impl<'lab> DaemonBuilder<'lab> {
             Some(path) => path.clone(),
             None => binary()?,
         };
-        let socket = self.lab.directory().join(SOCKET);
-        let mut command = self.lab.router.command(&binary);
+        let (host, socket) = match self.carrier {
+            true => (&self.lab.wan, "carrier.sock"),
+            false => (&self.lab.router, SOCKET),
+        };
+        let socket = self.lab.directory().join(socket);
+        let mut command = host.command(&binary);
         command.arg("run");
         for interface in &self.lan {
             command.args(["--lan", interface]);
@@ -220,6 +232,7 @@ impl<'lab> Daemon<'lab> {
             pin_dir: None,
             state_dir: None,
             arguments: Vec::new(),
+            carrier: false,
         }
     }
 

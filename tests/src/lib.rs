@@ -4,6 +4,7 @@
 //!
 //! Every guard of [`lab`] takes back what it made when it is dropped, also when a test panics.
 
+pub mod beneath;
 pub mod client;
 pub mod crowd;
 pub mod daemon;

@@ -75,12 +75,13 @@ const PCP_REQUIREMENTS: &str = "
     6886-3.3-source 6886-3.3-lifetime 6886-3.4-delete 6886-3.4-manual 6886-3.4-rst 6886-3.4-all
     6886-3.5-version 6886-3.5-opcode 6886-3.5-errors 6886-3.6 table-conflicts table-events
     table-kept table-policy table-clients table-bytes
-    client-8.1.1 client-8.3 client-8.5 client-9 client-11.2 client-11.2.1 client-13 client-13.2
+    client-8.1.1 client-8.3 client-8.5 client-9 client-11.2 client-11.2.1 client-5-ipv6 client-12 client-13.1 client-13 client-13.2
     client-14.1 client-15 client-nat-pmp-3.1 client-nat-pmp-3.2 client-nat-pmp-3.3
     client-nat-pmp-3.6 client-bytes client-random iwf-4.1-address iwf-4.1-lease iwf-4.1-enabled
     iwf-4.1-port iwf-4.1-remote iwf-4.1-client iwf-4.1-description iwf-4.1-local iwf-4.2-specific
-    iwf-4.2-local iwf-4.3 iwf-5.1-discovery iwf-5.1-local iwf-5.2 iwf-5.3 iwf-5.4 iwf-5.5 iwf-5.6
-    iwf-5.6-lifetime iwf-5.7.1 iwf-5.7.2 iwf-5.8 iwf-5.9 iwf-pcp iwf-double stun
+    iwf-4.2-local iwf-4.3 iwf-5.1-discovery iwf-5.1-several iwf-5.1-local iwf-5.2 iwf-5.3 iwf-5.4 iwf-5.5
+    iwf-ds-lite iwf-nat64 iwf-5.6
+    iwf-5.6-lifetime iwf-5.7.1 iwf-5.7.2 iwf-5.8 iwf-5.9 iwf-pcp iwf-peer iwf-double stun
 ";
 
 /// The pages, with what must have a row in each.

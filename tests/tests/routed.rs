@@ -2,8 +2,9 @@
 //! daemon is asked for them by THIRD_PARTY.
 
 use anyhow::{Result, ensure};
+use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
 use nat_tests::client::independent;
-use nat_tests::client::pcp::{Client, Map};
+use nat_tests::client::pcp::{Client, Map, Peer};
 use nat_tests::client::soap::{MAPPING, Mapping};
 use nat_tests::client::{Gateway, Upnpc};
 use nat_tests::daemon::{Daemon, unload};
@@ -14,20 +15,8 @@ use nat_tests::lab::{
 use nat_tests::lease::{tcp_opens, udp_answers};
 use std::fs;
 use std::net::SocketAddrV4;
-use std::time::Duration;
-
-/// How long something may take on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-/// How long a server that has lost its mappings may stay unnoticed: 5/8 of two minutes, and 5 seconds.
-const NOTICED: Duration = Duration::from_secs(100);
-/// Behind the mappings.
-const INSIDE: &str = "192.168.77.2:5600";
 
 const CONFIGURATION: &str = "[nat]\nenabled = false\n[upstream]\nserver = \"gateway\"\n";
-
-const fn beyond(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(WAN_FAR_SIDE, port)
-}
 
 fn routed() -> Result<Option<Lab>> {
     if !independent::Client::Miniupnpd.lets_run() {
@@ -38,28 +27,12 @@ fn routed() -> Result<Option<Lab>> {
 
 /// A daemon that translates nothing.
 fn start(lab: &Lab) -> Result<Daemon<'_>> {
-    let file = lab.directory().join("routed.toml");
-    fs::write(&file, CONFIGURATION)?;
-    let state = lab.directory().join("state");
-    Daemon::builder(lab)
-        .state(&state)
-        .argument("--config")
-        .argument(&file.to_string_lossy())
-        .start()
-}
-
-/// Waits until `igd-control status` says this of the server.
-fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    daemon.wait_for_upstream(SOON, words)
+    beneath::start(lab, CONFIGURATION)
 }
 
 /// The carrier with its PCP server, and a daemon that has found it.
 fn served(lab: &Lab) -> Result<(Carrier<'_>, Daemon<'_>)> {
-    let mut carrier = Carrier::start(lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
-    let daemon = start(lab)?;
-    says(&daemon, "0 of 0 mappings in force")?;
-    Ok((carrier, daemon))
+    beneath::served(lab, CONFIGURATION)
 }
 
 #[test]
@@ -104,6 +77,21 @@ fn clients_of_pcp_and_nat_pmp_map_their_own_endpoints_at_the_carrier() -> Result
     says(&daemon, "2 of 2 mappings in force")?;
     let other = Map::udp(LAN_HOST, 5600, 6010, 600).prefer_failure();
     ensure!(client.ask(&other.frame())?.result() != 0, "an endpoint has one port");
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn peer_is_passed_on_for_the_client_s_own_endpoint() -> Result<()> {
+    let Some(lab) = routed()? else { return Ok(()) };
+    let (carrier, daemon) = served(&lab)?;
+    let friend = SocketAddrV4::new(FAR_HOST, 7000);
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let wish = Peer { external: 6100, ..Peer::udp(LAN_HOST, 5600, friend, 600) };
+    let answer = client.ask(&wish.frame())?;
+    assert_eq!((answer.result(), answer.external()), (0, beyond(6100)), "{}", carrier.log());
+    carrier.wait_for(&format!("added peer mapping UDP {INSIDE}(6100)->{friend}"))?;
+    says(&daemon, "0 of 0 mappings in force, 1 sessions of PEER")?;
     daemon.stop()?;
     lab.finish()
 }

@@ -2,33 +2,25 @@
 //! PREFER_FAILURE by success and another port.
 
 use anyhow::{Context, Result, ensure};
+use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
 use nat_tests::client::independent;
-use nat_tests::client::pcp::{Client, Map, UDP};
+use nat_tests::client::pcp::{Client, Map, Peer, UDP};
 use nat_tests::client::soap::{MAPPING, Mapping, WAN_IP_CONNECTION_1};
 use nat_tests::client::{Gateway, Upnpc};
 use nat_tests::daemon::{Daemon, binary};
 use nat_tests::demo;
 use nat_tests::lab::{
     BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, NatPmpServer, OTHER_FAR_SIDE, Process,
-    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, tcp_seen_as, wait_until,
+    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, tcp_seen_as, udp_seen_as, wait_until,
 };
 use nat_tests::lease::{tcp_is_shut, udp_answers, udp_is_silent};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-/// How long something may take on a busy machine.
-const SOON: Duration = Duration::from_secs(20);
-/// How long a server that has lost its mappings may stay unnoticed: 5/8 of two minutes, and 5 seconds.
-const NOTICED: Duration = Duration::from_secs(100);
-/// Behind the mappings.
-const INSIDE: &str = "192.168.77.2:5600";
+const CONFIGURATION: &str = "[upstream]\nserver = \"gateway\"\n";
 
-const fn beyond(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(WAN_FAR_SIDE, port)
-}
-
-fn beneath() -> Result<Lab> {
+fn lab_beneath() -> Result<Lab> {
     Lab::builder().beneath_carrier().build()
 }
 
@@ -38,23 +30,12 @@ fn runs() -> bool {
 
 /// The carrier with its PCP server, and a daemon that has found it.
 fn served(lab: &Lab) -> Result<(Carrier<'_>, Daemon<'_>)> {
-    let mut carrier = Carrier::start(lab)?;
-    carrier.serve(WAN_FAR_SIDE)?;
-    let daemon = start(lab, "gateway")?;
-    says(&daemon, "0 of 0 mappings in force")?;
-    Ok((carrier, daemon))
+    beneath::served(lab, CONFIGURATION)
 }
 
 /// A daemon that has the carrier as its server.
-fn start<'lab>(lab: &'lab Lab, server: &str) -> Result<Daemon<'lab>> {
-    let file = lab.directory().join("upstream.toml");
-    fs::write(&file, format!("[upstream]\nserver = \"{server}\"\n"))?;
-    Daemon::builder(lab).argument("--config").argument(&file.to_string_lossy()).start()
-}
-
-/// Waits until `igd-control status` says this of the server.
-fn says(daemon: &Daemon<'_>, words: &str) -> Result<()> {
-    daemon.wait_for_upstream(SOON, words)
+fn start(lab: &Lab) -> Result<Daemon<'_>> {
+    beneath::start(lab, CONFIGURATION)
 }
 
 fn address(gateway: &Gateway<'_>) -> Result<Ipv4Addr> {
@@ -73,7 +54,7 @@ fn upnpc_opens_a_port_through_two_nats() -> Result<()> {
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (_carrier, daemon) = served(&lab)?;
     let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
     let upnpc = Upnpc::searching(&lab.lan);
@@ -107,7 +88,7 @@ fn a_port_of_another_subscriber_is_a_conflict_and_any_port_moves_to_a_free_one()
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (_carrier, daemon) = served(&lab)?;
     let other = Client::new(&lab.router, BENEATH, CARRIER)?;
     let taken = Map { protocol: UDP, ..Map::udp(BENEATH, 6500, 6000, 3600) };
@@ -139,7 +120,7 @@ fn clients_of_pcp_are_told_what_the_carrier_gives() -> Result<()> {
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (_carrier, daemon) = served(&lab)?;
     let other = Client::new(&lab.router, BENEATH, CARRIER)?;
     assert_eq!(other.map(6500, 6001, 3600)?.external(), beyond(6001));
@@ -165,7 +146,7 @@ fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()
     if !runs() {
         return Ok(());
     }
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let (mut carrier, daemon) = served(&lab)?;
     let gateway = Gateway::discover(&lab.lan)?;
     let week = Mapping { lease: "604800", ..MAPPING };
@@ -189,8 +170,8 @@ fn a_restart_of_the_carrier_with_another_address_loses_no_mapping() -> Result<()
 
 #[test]
 fn without_a_server_the_gateway_serves_as_ever() -> Result<()> {
-    let lab = beneath()?;
-    let daemon = start(&lab, "gateway")?;
+    let lab = lab_beneath()?;
+    let daemon = start(&lab)?;
     says(&daemon, "does not answer")?;
     let gateway = Gateway::discover(&lab.lan)?;
     gateway.add(&MAPPING)?.success()?;
@@ -205,7 +186,7 @@ fn without_a_server_the_gateway_serves_as_ever() -> Result<()> {
 
 #[test]
 fn a_private_address_is_not_told_where_that_is_configured() -> Result<()> {
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let file = lab.directory().join("upstream.toml");
     fs::write(&file, "[upstream]\nprivate-address = \"empty\"\n")?;
     let daemon =
@@ -228,10 +209,10 @@ fn the_demo_through_two_nats_plays() -> Result<()> {
 
 #[test]
 fn a_carrier_that_knows_only_nat_pmp_is_asked_by_it() -> Result<()> {
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let _carrier = Carrier::start(&lab)?;
     let server = NatPmpServer::start(&lab, &[6001])?;
-    let daemon = start(&lab, "gateway")?;
+    let daemon = start(&lab)?;
     says(&daemon, "by NAT-PMP, 0 of 0 mappings in force")?;
     let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
     let gateway = Gateway::discover(&lab.lan)?;
@@ -263,7 +244,7 @@ fn stun_server(lab: &Lab) -> Result<Process> {
 
 #[test]
 fn a_stun_server_tells_that_there_is_another_nat() -> Result<()> {
-    let lab = beneath()?;
+    let lab = lab_beneath()?;
     let _carrier = Carrier::start(&lab)?;
     let _server = stun_server(&lab)?;
     let file = lab.directory().join("stun.toml");
@@ -279,5 +260,81 @@ fn a_stun_server_tells_that_there_is_another_nat() -> Result<()> {
     metric(&daemon, "igd_stun_answered 1.0")?;
     assert_eq!(address(&Gateway::discover(&lab.lan)?)?, WAN_FAR_SIDE, "as configured");
     daemon.stop()?;
+    lab.finish()
+}
+
+/// Whom clients talk to by PEER.
+const FRIEND: SocketAddrV4 = SocketAddrV4::new(FAR_HOST, 7000);
+
+fn peer(lifetime: u32) -> Peer {
+    Peer::udp(LAN_HOST, 5600, FRIEND, lifetime)
+}
+
+/// MiniUPnP's daemon 2.3.1 promises the port; its rule for nftables has the ports the wrong way round, so that
+/// no packet shows it.
+#[test]
+fn a_session_of_peer_is_asked_for_at_the_carrier() -> Result<()> {
+    if !runs() {
+        return Ok(());
+    }
+    let lab = lab_beneath()?;
+    let (carrier, daemon) = served(&lab)?;
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let wish = Peer { external: 6100, ..peer(600) };
+    let answer = client.ask(&wish.frame())?;
+    assert_eq!((answer.result(), answer.external()), (0, beyond(6100)));
+    ensure!((590..=600).contains(&answer.lifetime()), "{}", answer.lifetime());
+    carrier.wait_for(&format!("added peer mapping UDP {BENEATH}:5600(6100)->{FRIEND}"))?;
+    says(&daemon, "0 of 0 mappings in force, 1 sessions of PEER")?;
+    let stranger = Peer { nonce: *b"another one!", ..wish };
+    assert_eq!(client.ask(&stranger.frame())?.result(), 2, "NOT_AUTHORIZED");
+    assert_eq!(client.ask(&peer(0).frame())?.result(), 0);
+    let ended = || Ok(daemon.upstream()?.ends_with("0 of 0 mappings in force"));
+    wait_until("the end of the session there", SOON, ended)?;
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn by_peer_through_two_gateways_of_ours_a_silent_client_is_reached_by_its_friend() -> Result<()> {
+    const STRICT: &str = "[nat]\nfiltering-udp = \"address-and-port-dependent\"\n";
+    let lab = lab_beneath()?;
+    let carrier = Daemon::builder(&lab).as_carrier().configured(STRICT)?.start()?;
+    let daemon = beneath::start(&lab, &format!("{CONFIGURATION}{STRICT}"))?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let _client = UdpReflector::start(&lab.lan, INSIDE)?;
+    let friend = lab.far()?.udp(&FRIEND.to_string())?;
+    let stranger = lab.far()?.udp(&SocketAddrV4::new(FAR_HOST, 7001).to_string())?;
+    for socket in [&friend, &stranger] {
+        socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    }
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    let answer = client.ask(&peer(600).frame())?;
+    let external = answer.external();
+    assert_eq!((answer.result(), *external.ip()), (0, WAN_FAR_SIDE));
+    udp_seen_as(&friend, external).context("the friend is let in by both")?;
+    ensure!(udp_seen_as(&stranger, external).is_err(), "and nobody else");
+    assert_eq!(client.ask(&peer(0).frame())?.result(), 0);
+    let ended = || Ok(!daemon.upstream()?.contains("PEER"));
+    wait_until("the end of the session there", SOON, ended)?;
+    let refused = Peer::udp(LAN_HOST, 5600, SocketAddrV4::new(CARRIER, 7000), 600);
+    ensure!(client.ask(&refused.frame())?.result() != 0, "no peer of the carrier's own");
+    daemon.stop()?;
+    carrier.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn a_carrier_without_peer_is_told_of() -> Result<()> {
+    let lab = lab_beneath()?;
+    let carrier =
+        Daemon::builder(&lab).as_carrier().configured("[pcp]\npeer = false\n")?.start()?;
+    let daemon = start(&lab)?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let client = Client::new(&lab.lan, LAN_HOST, ROUTER_LAN)?;
+    assert_eq!(client.ask(&peer(600).frame())?.result(), 4, "UNSUPP_OPCODE");
+    says(&daemon, "knows no PEER")?;
+    daemon.stop()?;
+    carrier.stop()?;
     lab.finish()
 }

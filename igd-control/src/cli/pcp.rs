@@ -15,10 +15,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use ipnet::Ipv4Net;
 use nat_common::BootTime;
 use serde_json::json;
+use socket2::{Domain, Socket, Type};
 use std::{
-    fs,
+    fmt, fs,
     io::{self, ErrorKind, Write as _},
-    net::{Ipv4Addr, SocketAddrV4, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
     str::FromStr,
     time::Duration,
 };
@@ -42,7 +43,8 @@ pub(super) enum PcpCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// The server, with a port if it is not 5351; the default gateway, if not given.
+    /// The server, with a port if it is not 5351, and with an interface behind an address of the link, as
+    /// in fe80::1%eth0 or [fe80::1%eth0]:5351; the default gateway, if not given.
     #[arg(long, value_name = "ADDRESS")]
     server: Option<Server>,
     /// Seconds until it is given up.
@@ -72,7 +74,7 @@ pub(super) struct PeerArgs {
     mapping: MappingArgs,
     /// The remote peer.
     #[arg(long, value_name = "ADDRESS:PORT")]
-    remote: SocketAddrV4,
+    remote: SocketAddr,
 }
 
 #[derive(Debug, Args)]
@@ -84,7 +86,7 @@ struct MappingArgs {
     external_port: u16,
     /// External address that would be liked.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0")]
-    external_address: Ipv4Addr,
+    external_address: IpAddr,
     /// Seconds that it is to last.
     #[arg(long, value_name = "SECONDS", default_value_t = 7_200)]
     lifetime: u32,
@@ -111,7 +113,7 @@ struct InternalArgs {
     internal_port: u16,
     /// Host that the mapping is for, if it is not this one.
     #[arg(long, value_name = "ADDRESS")]
-    third_party: Option<Ipv4Addr>,
+    third_party: Option<IpAddr>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -134,17 +136,59 @@ impl Protocol {
     }
 }
 
-/// A server's address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Server(SocketAddrV4);
+/// A server's address, the interface by which it is reached if that is said, and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Server {
+    address: IpAddr,
+    interface: Option<String>,
+    port: u16,
+}
 
 impl FromStr for Server {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let plain = text.parse().map(|address| SocketAddrV4::new(address, SERVER_PORT));
-        let server = plain.or_else(|_| text.parse());
-        server.map(Self).map_err(|_| "an IPv4 address, with a port or without".to_owned())
+        let wrong = || "an address, with an interface or a port or without".to_owned();
+        let (address, port) = match (text.strip_prefix('['), text.rsplit_once(':')) {
+            (Some(text), _) => match text.split_once(']').ok_or_else(wrong)? {
+                (address, "") => (address, None),
+                (address, port) => (address, Some(port.strip_prefix(':').ok_or_else(wrong)?)),
+            },
+            (None, Some((address, port))) if !address.contains(':') => (address, Some(port)),
+            (None, _) => (text, None),
+        };
+        let (address, interface) = match address.split_once('%') {
+            Some((_, "")) => return Err(wrong()),
+            Some((address, interface)) => (address, Some(interface.to_owned())),
+            None => (address, None),
+        };
+        let address = address.parse().map_err(|_| wrong())?;
+        let port = port.map_or(Ok(SERVER_PORT), str::parse).map_err(|_| wrong())?;
+        Ok(Self { address, interface, port })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.address, &self.interface) {
+            (IpAddr::V6(address), Some(interface)) => {
+                write!(f, "[{address}%{interface}]:{}", self.port)
+            }
+            (address, _) => SocketAddr::new(address, self.port).fmt(f),
+        }
+    }
+}
+
+impl Server {
+    /// A socket that leads there, and to nobody else.
+    fn socket(&self) -> io::Result<UdpSocket> {
+        let domain = Domain::for_address(SocketAddr::new(self.address, self.port));
+        let socket = Socket::new(domain, Type::DGRAM, Some(socket2::Protocol::UDP))?;
+        if let Some(interface) = &self.interface {
+            socket.bind_device(Some(interface.as_bytes()))?;
+        }
+        socket.connect(&SocketAddr::new(self.address, self.port).into())?;
+        Ok(socket.into())
     }
 }
 
@@ -203,8 +247,7 @@ pub(super) fn run(command: &PcpCommand) -> anyhow::Result<()> {
             tell(&args.mapping.internal, operation, args.mapping.lifetime, options)
         }
         PcpCommand::Peer(args) => {
-            let remote =
-                RemotePeer { port: args.remote.port(), address: (*args.remote.ip()).into() };
+            let remote = RemotePeer { port: args.remote.port(), address: args.remote.ip() };
             let operation = Operation::Peer(args.mapping.mapping(), remote);
             tell(&args.mapping.internal, operation, args.mapping.lifetime, Vec::new())
         }
@@ -230,7 +273,7 @@ impl MappingArgs {
         let nonce = self.nonce.map_or_else(new_nonce, |nonce| nonce.0);
         Mapping {
             external_port: self.external_port,
-            external: self.external_address.into(),
+            external: self.external_address,
             ..self.internal.mapping(nonce)
         }
     }
@@ -268,7 +311,7 @@ fn tell(
     lifetime: u32,
     mut options: Vec<PcpOption>,
 ) -> anyhow::Result<()> {
-    let third_party = internal.third_party.map(|host| PcpOption::ThirdParty(host.into()));
+    let third_party = internal.third_party.map(PcpOption::ThirdParty);
     options.splice(0..0, third_party);
     let response = internal.server.ask(operation, lifetime, options)?;
     let mapping = response.operation().and_then(Operation::mapping);
@@ -306,12 +349,11 @@ impl ServerArgs {
         lifetime: u32,
         options: Vec<PcpOption>,
     ) -> anyhow::Result<Response> {
-        let server = match self.server {
-            Some(server) => server.0,
-            None => SocketAddrV4::new(gateway()?, SERVER_PORT),
+        let server = match &self.server {
+            Some(server) => server.clone(),
+            None => Server { address: gateway()?.into(), interface: None, port: SERVER_PORT },
         };
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(server).with_context(|| format!("{server} cannot be reached"))?;
+        let socket = server.socket().with_context(|| format!("{server} cannot be reached"))?;
         let client = socket.local_addr()?.ip();
         let request = Request { lifetime, client, operation, options };
         let end = now().plus_secs(self.timeout.into());
@@ -394,7 +436,6 @@ fn gateway() -> anyhow::Result<Ipv4Addr> {
 mod tests {
     use super::*;
     use crate::wire::pcp::{Payload, ResultCode};
-    use std::net::IpAddr;
 
     const SOON: u64 = 30;
 
@@ -425,10 +466,20 @@ mod tests {
         assert_eq!(filter("192.0.2.9"), of(128, 0, "192.0.2.9"));
         assert_eq!(filter("0.0.0.0/none"), of(0, 0, "0.0.0.0"));
         assert!(filter("192.0.2.0/33").is_err() && filter("192.0.2.0/24:x").is_err());
-        let server = |text: &str| text.parse::<Server>().map(|it| it.0.to_string());
+        let server = |text: &str| text.parse::<Server>().map(|it| it.to_string());
         assert_eq!(server("192.0.2.1"), Ok("192.0.2.1:5351".to_owned()));
         assert_eq!(server("192.0.2.1:77"), Ok("192.0.2.1:77".to_owned()));
-        assert!(server("x").is_err());
+        for (text, told) in [
+            ("2001:db8::1", "[2001:db8::1]:5351"),
+            ("[2001:db8::1]:77", "[2001:db8::1]:77"),
+            ("fe80::1%wan0", "[fe80::1%wan0]:5351"),
+            ("[fe80::1%wan0]", "[fe80::1%wan0]:5351"),
+        ] {
+            assert_eq!(server(text), Ok(told.to_owned()));
+        }
+        for wrong in ["x", "fe80::1%", "[::1", "[::1]77", "192.0.2.1:x", ""] {
+            assert!(server(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -56,8 +56,12 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     let shortest = (1..=config.pcp.max_lifetime, "at most max-lifetime");
     range("pcp.min-lifetime", config.pcp.min_lifetime, shortest)?;
     if config.upstream.server().is_none() {
-        let message = "must be \"none\", \"gateway\" or the IPv4 address of a host";
+        let message = "must be \"none\", \"gateway\", or the name or address of a host";
         return violation("upstream.server", message);
+    }
+    let interface = &config.upstream.interface;
+    if interface.len() > 15 || interface.contains(|c: char| c == '/' || c.is_whitespace()) {
+        return violation("upstream.interface", "must be the name of an interface, or empty");
     }
     if !config.upstream.stun_server.is_empty() && config.upstream.stun_server().is_none() {
         let message = "must be a host's name or IPv4 address, with or without :PORT, or empty";

@@ -238,16 +238,26 @@ pub const KEYS: &[Key] = &[
         "server",
         "\"none\"",
         "PCP server of the NAT that this gateway is itself behind, which then gets every port mapping too: \
-         its IPv4 address, \"gateway\" (that of the WAN interface's default route) or \"none\". The \
-         external address that clients see is the one that it gives. While it does not answer, or speaks \
-         no PCP, all is as without it.",
+         its address or name, \"gateway\" (the IPv4 address of the WAN interface's default route) or \
+         \"none\". An address of IPv6, such as that of DS-Lite's AFTR, may have its interface behind it, as \
+         in \"fe80::1%wan0\". A name is looked up every five minutes, and of several addresses one is used \
+         that answers. The external address that clients see is the one that the server gives. While it \
+         does not answer, or speaks no PCP, all is as without it.",
+    ),
+    key(
+        "upstream",
+        "interface",
+        "\"\"",
+        "Interface by which a server is asked that has an address of IPv6. Empty: the WAN interface; another \
+         one where that is a tunnel.",
     ),
     key(
         "upstream",
         "server-file",
         "\"\"",
-        "File in which a DHCP client leaves the addresses of PCP servers (option 158); the first IPv4 \
-         address in it comes before `server`. It is read every 30 seconds. Empty: none.",
+        "File in which a DHCP client leaves the addresses of PCP servers (option 158, or 86 of DHCPv6). They \
+         come before `server`: the first one, and after one that does not answer the next. It is read every \
+         30 seconds. Empty: none.",
     ),
     key(
         "upstream",

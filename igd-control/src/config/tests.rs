@@ -182,6 +182,20 @@ fn a_gateway_without_a_nat_needs_a_server_upstream() {
 }
 
 #[test]
+fn a_server_upstream_has_an_address_or_a_name() {
+    let server = |text: &str| Upstream { server: text.to_owned(), ..Default::default() }.server();
+    let at = |text: &str| Some(UpstreamServer::At(text.parse().unwrap()));
+    assert_eq!(server("100.64.0.1"), at("100.64.0.1"));
+    assert_eq!(server("2001:db8::1"), at("2001:db8::1"));
+    assert_eq!(server("fe80::1%wan0"), at("fe80::1%wan0"));
+    let name = "aftr.example.net";
+    assert_eq!(server(name), Some(UpstreamServer::Named(name.to_owned())));
+    assert_eq!(server("gateway"), Some(UpstreamServer::Gateway));
+    let config = Upstream { interface: "eth0".to_owned(), ..Default::default() };
+    assert_eq!((config.interface("ds0"), Upstream::default().interface("ds0")), ("eth0", "ds0"));
+}
+
+#[test]
 fn odd_texts_are_refused() {
     for (section, line) in [
         ("upnp", "friendly-name = \"\""),
@@ -192,6 +206,11 @@ fn odd_texts_are_refused() {
         ("daemon", "control-socket = \"\""),
         ("daemon", "state-dir = \"lib\""),
         ("metrics", "listen = \"9469\""),
+        ("upstream", "server = \"ff02::1\""),
+        ("upstream", "server = \"10.0.0.300\""),
+        ("upstream", "server = \"fe80::1%\""),
+        ("upstream", "server = \"a b\""),
+        ("upstream", "interface = \"a/b\""),
         ("upstream", "stun-server = \"a b\""),
         ("upstream", "stun-server = \"stun.example.net:0\""),
         ("upstream", "stun-server = \":3478\""),

@@ -1,17 +1,19 @@
 //! `[upstream]`
 
 pub use crate::igd::PrivateAddress;
+use crate::upstream::ServerAddress;
 use crate::wire::stun;
 use serde::{Deserialize, Serialize};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 /// `[upstream]`
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Upstream {
-    /// The PCP server of the NAT that we are behind: an address, `gateway`, or `none`.
+    /// The PCP server of the NAT that we are behind: an address or a name, `gateway`, or `none`.
     pub server: String,
+    /// Interface by which a server of IPv6 is asked; empty: the WAN interface.
+    pub interface: String,
     /// File in which a DHCP client leaves the server's address; empty: none.
     pub server_file: PathBuf,
     /// STUN server that is asked for the address that it sees, with or without a port; empty: none.
@@ -24,6 +26,7 @@ impl Default for Upstream {
     fn default() -> Self {
         Self {
             server: "none".to_owned(),
+            interface: String::new(),
             server_file: PathBuf::new(),
             stun_server: String::new(),
             private_address: PrivateAddress::default(),
@@ -32,14 +35,16 @@ impl Default for Upstream {
 }
 
 /// Where the server is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamServer {
     /// There is none.
     None,
     /// At the gateway of the default route.
     Gateway,
     /// There.
-    At(Ipv4Addr),
+    At(ServerAddress),
+    /// Where this name leads.
+    Named(String),
 }
 
 impl Upstream {
@@ -48,12 +53,21 @@ impl Upstream {
         match self.server.as_str() {
             "none" => Some(UpstreamServer::None),
             "gateway" => Some(UpstreamServer::Gateway),
-            address => {
-                let address: Ipv4Addr = address.parse().ok()?;
-                let host = !address.is_unspecified() && !address.is_loopback();
-                (host && address.octets()[0] < 224).then_some(UpstreamServer::At(address))
-            }
+            text => match text.parse() {
+                Ok(address) => Some(UpstreamServer::At(address)),
+                // What ends in digits is an address in some form (RFC 1123 2.1).
+                Err(_) => {
+                    let last = text.trim_end_matches('.').rsplit('.').next().unwrap_or_default();
+                    let named = is_name(text) && !last.bytes().all(|byte| byte.is_ascii_digit());
+                    named.then(|| UpstreamServer::Named(text.to_owned()))
+                }
+            },
         }
+    }
+
+    /// The interface by which a server of IPv6 is asked, with this one towards the WAN.
+    pub fn interface<'a>(&'a self, wan: &'a str) -> &'a str {
+        if self.interface.is_empty() { wan } else { &self.interface }
     }
 
     /// The file that says it.
@@ -67,13 +81,17 @@ impl Upstream {
             Some((name, port)) => (name, port.parse().ok()?),
             None => (self.stun_server.as_str(), stun::PORT),
         };
-        let is_odd = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.');
-        let is_name = (1..=253).contains(&name.len()) && !name.contains(is_odd);
-        (is_name && port != 0).then(|| (name.to_owned(), port))
+        (is_name(name) && port != 0).then(|| (name.to_owned(), port))
     }
 
     /// Whether there may be one.
     pub fn is_on(&self) -> bool {
         self.server_file().is_some() || self.server() != Some(UpstreamServer::None)
     }
+}
+
+/// Whether a text is like the name of a host, or an address of IPv4.
+fn is_name(text: &str) -> bool {
+    let is_odd = |c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '.');
+    (1..=253).contains(&text.len()) && !text.contains(is_odd)
 }

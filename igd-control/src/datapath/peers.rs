@@ -139,6 +139,7 @@ fn peer(key: &SessionKey, record: &PeerRecord) -> Peer {
         nonce: Nonce(record.nonce),
         external: end(record.external, record.external_port),
         deadline: BootTime(record.deadline),
+        wished_upstream: 0,
     }
 }
 

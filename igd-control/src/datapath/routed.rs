@@ -6,7 +6,7 @@ use super::watch::{Change, Watcher};
 use super::{Inspect, LinkView, Plane, Tasks, pins};
 use crate::igd::TrafficTotals;
 use crate::igd::connection::WanLink;
-use crate::mapping::{AnyPath, PacketPath, PathError, PortForward};
+use crate::mapping::{AnyPath, PacketPath, PathError, PeerHeld, PeerWish, PortForward};
 use anyhow::{Result, bail};
 use nat_common::session::Side;
 use nat_common::{BootTime, Protocol};
@@ -197,6 +197,11 @@ impl PacketPath for Passing {
         internal: SocketAddrV4,
     ) -> Option<u16> {
         self.ports.get(&(protocol, internal)).copied()
+    }
+
+    /// There is nothing to hold here: packets leave from the internal endpoint.
+    fn hold_peer(&mut self, _now: BootTime, wish: &PeerWish) -> Result<PeerHeld, PathError> {
+        Ok(PeerHeld { external: wish.key.internal, lasts: wish.until })
     }
 
     fn wan_link(&self) -> WanLink {

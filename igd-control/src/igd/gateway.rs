@@ -71,6 +71,8 @@ pub(crate) struct Parts<'a, P> {
     pub(crate) random: &'a mut Random,
     /// The address that remote hosts see; `None` while there is no connection.
     pub(crate) external: Option<Ipv4Addr>,
+    /// A server upstream has a say in it.
+    pub(crate) beneath: bool,
 }
 
 /// Traffic over the WAN interface since the start.
@@ -181,9 +183,9 @@ impl<P: PacketPath> Gateway<P> {
     pub(crate) fn parts(&mut self, now: BootTime) -> Parts<'_, P> {
         self.refresh(now);
         self.expire(now);
-        let external = self.external_address();
+        let (external, beneath) = (self.external_address(), self.outside.upstream.is_some());
         let Self { path, table, peers, policy, random, .. } = self;
-        Parts { path, table, peers, policy, random, external }
+        Parts { path, table, peers, policy, random, external, beneath }
     }
 
     /// Removes the mappings whose lease has ended, and returns them.

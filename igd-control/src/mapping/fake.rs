@@ -97,7 +97,7 @@ impl PacketPath for FakePath {
         }
         self.leaving.insert((row, internal), port);
         let external = SocketAddrV4::new(address, port);
-        self.peers.insert(key, Peer { key, nonce, external, deadline: until });
+        self.peers.insert(key, Peer { key, nonce, external, deadline: until, wished_upstream: 0 });
         Ok(PeerHeld { external, lasts: until })
     }
 

@@ -45,6 +45,8 @@ pub struct Peer {
     pub external: SocketAddrV4,
     /// Until when it is in force.
     pub deadline: BootTime,
+    /// The external port that was wished for of a NAT upstream; 0: whichever.
+    pub wished_upstream: u16,
 }
 
 /// What is asked of the packet path.
@@ -77,6 +79,7 @@ pub struct Peers {
     entries: BTreeMap<PeerKey, Peer>,
     deadlines: BTreeSet<(BootTime, PeerKey)>,
     clients: HashMap<Ipv4Addr, usize>,
+    changes: u32,
 }
 
 impl Peers {
@@ -90,6 +93,11 @@ impl Peers {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// A number that is another one after every change.
+    pub fn changes(&self) -> u32 {
+        self.changes
     }
 
     /// Whether there are none.
@@ -128,7 +136,11 @@ impl Peers {
 
     /// Notes one, in the place of the one about the same.
     pub fn record(&mut self, peer: Peer) {
+        if self.entries.get(&peer.key) == Some(&peer) {
+            return;
+        }
         self.remove(&peer.key);
+        self.changes = self.changes.wrapping_add(1);
         *self.clients.entry(*peer.key.internal.ip()).or_default() += 1;
         self.deadlines.insert((peer.deadline, peer.key));
         self.entries.insert(peer.key, peer);
@@ -137,6 +149,7 @@ impl Peers {
     /// Forgets the one about this.
     pub fn remove(&mut self, key: &PeerKey) -> Option<Peer> {
         let peer = self.entries.remove(key)?;
+        self.changes = self.changes.wrapping_add(1);
         self.deadlines.remove(&(peer.deadline, *key));
         let client = *key.internal.ip();
         if let Some(count) = self.clients.get_mut(&client) {
@@ -159,7 +172,7 @@ impl Peers {
 
     /// Forgets all: the packet path's are void.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self { changes: self.changes.wrapping_add(1), ..Self::default() };
     }
 }
 
@@ -178,6 +191,7 @@ mod tests {
             nonce: Nonce([host; 12]),
             external: SocketAddrV4::new(Ipv4Addr::new(203, 0, 113, 1), port),
             deadline: NOW.plus_secs(seconds),
+            wished_upstream: 0,
         }
     }
 

@@ -1,7 +1,7 @@
 //! MAP (RFC 6887, sections 11 and 15), and how both protocols find and make mappings.
 
 use super::options::Options;
-use super::server::{Granted, Server, protocol};
+use super::server::{Asked, Granted, Server, protocol};
 use crate::igd::{Gateway, Parts};
 use crate::mapping::{
     FIRST_UNPRIVILEGED, MapError, MappingKey, MappingRequest, Origin, PacketPath, PortMapping,
@@ -18,13 +18,11 @@ impl Server {
         &self,
         now: BootTime,
         gateway: &mut Gateway<P>,
-        client: Ipv4Addr,
-        lifetime: u32,
-        asked: &Mapping,
-        options: &Options,
+        request: &Asked<'_>,
     ) -> Result<Granted, ResultCode> {
+        let Asked { client, lifetime, mapping: asked, options } = *request;
         let mut parts = gateway.parts(now);
-        let internal = options.third_party.unwrap_or(client);
+        let internal = request.internal();
         if lifetime == 0 {
             delete(&mut parts, now, client, internal, asked)?;
             return Ok(Granted { mapping: *asked, lifetime: 0 });

@@ -3,9 +3,11 @@
 //!
 //! The external port is the one that the client's packets leave from, whoever they go to. A lifetime
 //! of 0 ends what PEER has added; a session that packets have used goes on by its idle time then.
+//!
+//! Beneath a server upstream the session here is the first half: [`crate::upstream`] asks for the second
+//! one, and what that gives takes the place of our own external endpoint in the answer.
 
-use super::options::Options;
-use super::server::{Granted, Server, protocol};
+use super::server::{Asked, Granted, Server, protocol};
 use crate::igd::{Gateway, Parts};
 use crate::mapping::{FIRST_UNPRIVILEGED, PacketPath, PathError, Peer, PeerKey, PeerWish};
 use crate::metrics::{self, Limit};
@@ -16,21 +18,18 @@ use nat_common::time::NANOS_PER_SEC;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 impl Server {
-    #[expect(clippy::too_many_arguments, reason = "all of a request")]
     pub(super) fn peer<P: PacketPath>(
         &self,
         now: BootTime,
         gateway: &mut Gateway<P>,
-        client: Ipv4Addr,
-        lifetime: u32,
-        asked: &Mapping,
+        request: &Asked<'_>,
         remote: &RemotePeer,
-        options: &Options,
     ) -> Result<Granted, ResultCode> {
+        let Asked { client, lifetime, mapping: asked, .. } = *request;
         if !self.settings.peer {
             return Err(ResultCode::UnsuppOpcode);
         }
-        let internal = options.third_party.unwrap_or(client);
+        let internal = request.internal();
         let key = key(internal, asked, remote)?;
         let mut parts = gateway.parts(now);
         let known = parts.peers.get(&key).copied();
@@ -44,10 +43,6 @@ impl Server {
             return Ok(Granted { mapping: *asked, lifetime: 0 });
         }
         let external = parts.external.ok_or(ResultCode::NetworkFailure)?;
-        if parts.path.external_address() != Some(external) {
-            // Beneath another NAT, whose ports for this are not known here.
-            return Err(ResultCode::UnsuppOpcode);
-        }
         may(&parts, client, &key)?;
         if known.is_none() {
             admit(&parts, internal)?;
@@ -61,17 +56,25 @@ impl Server {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => return Err(ResultCode::CannotProvideExternal),
         };
-        let wish = PeerWish { key, nonce: asked.nonce, until, port: asked.external_port, address };
+        let nonce = asked.nonce;
+        let mut wish = PeerWish { key, nonce, until, port: asked.external_port, address };
+        let mut wished_upstream = 0;
+        if parts.beneath {
+            // The wish is for an endpoint of the NAT upstream, whatever our own is.
+            if address.is_some_and(|address| address != external) {
+                return Err(ResultCode::CannotProvideExternal);
+            }
+            (wish.port, wish.address) = (0, None);
+            wished_upstream = asked.external_port;
+        }
         let held = parts.path.hold_peer(now, &wish).map_err(code)?;
-        let external = held.external;
-        parts.peers.record(Peer { key, nonce: asked.nonce, external, deadline: until });
+        let ours = held.external;
+        let peer = Peer { key, nonce, external: ours, deadline: until, wished_upstream };
+        parts.peers.record(peer);
+        let told = if parts.beneath { external } else { *ours.ip() };
         let left = held.lasts.nanos_from(now) / NANOS_PER_SEC;
         Ok(Granted {
-            mapping: Mapping {
-                external_port: external.port(),
-                external: (*external.ip()).into(),
-                ..*asked
-            },
+            mapping: Mapping { external_port: ours.port(), external: told.into(), ..*asked },
             lifetime: u32::try_from(left).unwrap_or(u32::MAX),
         })
     }

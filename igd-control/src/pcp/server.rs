@@ -28,6 +28,22 @@ pub struct Server {
     pub(super) epoch: Epoch,
 }
 
+/// A request of a client's for a mapping.
+pub(super) struct Asked<'a> {
+    /// Who asks.
+    pub(super) client: Ipv4Addr,
+    pub(super) lifetime: u32,
+    pub(super) mapping: &'a Mapping,
+    pub(super) options: &'a Options,
+}
+
+impl Asked<'_> {
+    /// Whom it is for.
+    pub(super) fn internal(&self) -> Ipv4Addr {
+        self.options.third_party.unwrap_or(self.client)
+    }
+}
+
 /// What a request is answered with, when it succeeds.
 pub(super) struct Granted {
     pub(super) mapping: Mapping,
@@ -60,7 +76,13 @@ impl Server {
         let parts = gateway.parts(now);
         let change = self.epoch.address_is(now, parts.external);
         if change == AddressChange::Reset {
-            // Sessions from the old address are void.
+            // Sessions from the old address are void. Where it is a NAT upstream that has another one, our
+            // own does not know.
+            if parts.beneath {
+                for peer in parts.peers.iter() {
+                    parts.path.let_go_of_peer(now, peer, BootTime(0));
+                }
+            }
             parts.peers.clear();
         }
         change
@@ -128,16 +150,16 @@ impl Server {
         }
         let operation = &request.operation;
         let options = Options::read(&self.settings, operation.opcode(), client, &request.options)?;
+        let asked =
+            |mapping| Asked { client, lifetime: request.lifetime, mapping, options: &options };
         let (operation, lifetime) = match operation {
             Operation::Announce => (Operation::Announce, 0),
             Operation::Map(mapping) => {
-                let granted =
-                    self.map(now, gateway, client, request.lifetime, mapping, &options)?;
+                let granted = self.map(now, gateway, &asked(mapping))?;
                 (Operation::Map(granted.mapping), granted.lifetime)
             }
             Operation::Peer(mapping, remote) => {
-                let granted =
-                    self.peer(now, gateway, client, request.lifetime, mapping, remote, &options)?;
+                let granted = self.peer(now, gateway, &asked(mapping), remote)?;
                 (Operation::Peer(granted.mapping, *remote), granted.lifetime)
             }
         };

@@ -1,11 +1,13 @@
 //! What clients of PCP and NAT-PMP in the LAN are answered, when a server upstream has a say in it.
 
 use super::Port;
+use crate::mapping::PeerKey;
 use crate::wire::nat_pmp::{self, Answer};
 use crate::wire::pcp::{
     Operation, Payload, PcpOption, Request, Response, ResultCode, error_response,
 };
 use nat_common::Protocol;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 /// The port of the mapping that an answer grants, and whether the gateway has chosen it.
 pub fn granted(datagram: &[u8], answer: &[u8]) -> Option<(Port, bool)> {
@@ -18,15 +20,58 @@ pub fn granted(datagram: &[u8], answer: &[u8]) -> Option<(Port, bool)> {
     }
     let response = Response::decode(answer).ok().filter(Response::is_success)?;
     let Some(Operation::Map(mapping)) = response.operation() else { return None };
-    let protocol = match mapping.protocol {
-        6 => Protocol::Tcp,
-        17 => Protocol::Udp,
-        _ => return None,
-    };
+    let protocol = protocol(mapping.protocol)?;
     let exactly =
         Request::decode(datagram).is_ok_and(|it| it.options.contains(&PcpOption::PreferFailure));
     let port = Port { protocol, number: mapping.external_port };
     (response.lifetime != 0 && port.number != 0).then_some((port, !exactly))
+}
+
+/// The session with a remote peer that an answer grants to a client.
+pub fn granted_peer(client: Ipv4Addr, answer: &[u8]) -> Option<PeerKey> {
+    let response = Response::decode(answer).ok().filter(Response::is_success)?;
+    let Some(Operation::Peer(mapping, remote)) = response.operation() else { return None };
+    let IpAddr::V4(address) = remote.address else { return None };
+    let third = response.options().iter().find_map(|option| match option {
+        PcpOption::ThirdParty(IpAddr::V4(third)) => Some(*third),
+        _ => None,
+    });
+    let key = PeerKey {
+        protocol: protocol(mapping.protocol)?,
+        internal: SocketAddrV4::new(third.unwrap_or(client), mapping.internal_port),
+        remote: SocketAddrV4::new(address, remote.port),
+    };
+    (response.lifetime != 0).then_some(key)
+}
+
+/// An answer about a session as the server upstream has it: with this external endpoint, for no longer than
+/// it grants. It is refused where another port was wished for (RFC 6887 12.2).
+pub fn adjusted_peer(
+    datagram: &[u8],
+    answer: &[u8],
+    external: SocketAddrV4,
+    seconds: u32,
+) -> Vec<u8> {
+    let asked = Request::decode(datagram).ok();
+    let wished = asked.and_then(|asked| asked.operation.mapping().map(|it| it.external_port));
+    if wished.is_some_and(|port| port != 0 && port != external.port()) {
+        return refused(datagram, answer, ResultCode::CannotProvideExternal);
+    }
+    let Ok(mut response) = Response::decode(answer) else { return answer.to_vec() };
+    if let Payload::Known(Operation::Peer(mapping, _), _) = &mut response.payload {
+        mapping.external_port = external.port();
+        mapping.external = (*external.ip()).into();
+        response.lifetime = response.lifetime.min(seconds);
+    }
+    response.encode()
+}
+
+const fn protocol(number: u8) -> Option<Protocol> {
+    match number {
+        6 => Some(Protocol::Tcp),
+        17 => Some(Protocol::Udp),
+        _ => None,
+    }
 }
 
 /// An answer as the server upstream has it: with this external port, and never for longer than it grants
@@ -67,7 +112,8 @@ pub fn refused(datagram: &[u8], answer: &[u8], code: ResultCode) -> Vec<u8> {
     // Of the codes, those about the request as we have written it are none of the client's.
     let (code, lifetime) = match code {
         code if code.is_short() => (code, 30),
-        ResultCode::NotAuthorized => (code, 1_800),
+        // The last one is only said to who has asked by an opcode that the server does not know.
+        ResultCode::NotAuthorized | ResultCode::UnsuppOpcode => (code, 1_800),
         _ => (ResultCode::NoResources, 30),
     };
     error_response(datagram, code, lifetime, epoch, true)
@@ -77,7 +123,6 @@ pub fn refused(datagram: &[u8], answer: &[u8], code: ResultCode) -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::wire::pcp::{Mapping, Nonce};
-    use std::net::Ipv4Addr;
 
     fn pcp(options: Vec<PcpOption>) -> (Vec<u8>, Vec<u8>) {
         let mapping = Mapping {

@@ -20,5 +20,5 @@ pub use backoff::Backoff;
 pub use client::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
 pub use interworking::{Interworking, InterworkingConfig, Outcome, Port, State};
 pub use lease::Lease;
-pub use place::{default_gateway, first_address};
+pub use place::{Candidates, ServerAddress, ServerPlace, addresses, default_gateway};
 pub use stun::{Seen, StunCheck};

@@ -43,7 +43,9 @@ impl PacketPath for MemoryPath {
             return Err(PathError::PortInUse);
         }
         self.1.retain(|_, peer| peer.deadline > now);
-        if let Some(known) = self.1.insert(key, Peer { key, nonce, external, deadline: until }) {
+        if let Some(known) =
+            self.1.insert(key, Peer { key, nonce, external, deadline: until, wished_upstream: 0 })
+        {
             assert_eq!(known.nonce, nonce, "somebody else's: {wish:?}");
             assert!(known.deadline <= until, "shortened: {wish:?}");
         }

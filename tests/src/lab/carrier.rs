@@ -96,6 +96,15 @@ impl<'lab> Carrier<'lab> {
         CARRIER
     }
 
+    /// Waits until the PCP server has said this.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_for(&self, words: &str) -> Result<()> {
+        let server = self.server.as_ref().context("it does not serve")?;
+        server.wait_for_line(END, |line| line.contains(words)).map(drop)
+    }
+
     /// What it has printed.
     pub fn log(&self) -> String {
         self.server.as_ref().map(Process::printed).unwrap_or_default()

@@ -9,6 +9,8 @@ use std::io::Write as _;
 pub enum Feature {
     /// Interfaces for the VLANs of another one (802.1Q).
     VlanDevices,
+    /// IPv4 in IPv6, as routes of segment routing make it.
+    Softwire,
 }
 
 /// Set where a missing feature is a failure: in the machine of `cargo xtask vm`, which runs what other
@@ -17,12 +19,13 @@ const MUST_HAVE: &str = "IGD_KERNEL_MUST_HAVE_ALL";
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 1] = [Self::VlanDevices];
+    pub const ALL: [Self; 2] = [Self::VlanDevices, Self::Softwire];
 
     /// What is needed of it, in words.
     pub fn name(self) -> &'static str {
         match self {
             Self::VlanDevices => "VLAN devices (8021q)",
+            Self::Softwire => "segment routing (IPV6_SEG6_LWTUNNEL, Linux 6.0)",
         }
     }
 
@@ -32,11 +35,13 @@ impl Feature {
     /// Without root.
     pub fn missing(self) -> Result<Option<String>> {
         let trial = Namespace::new(format!("{}-trial", unique_prefix()))?;
+        trial.ip(&["link", "add", "veth0", "up", "type", "veth", "peer", "name", "veth1"])?;
         let tried = match self {
-            Self::VlanDevices => {
-                trial
-                    .ip(&["link", "add", "veth0", "up", "type", "veth", "peer", "name", "veth1"])?;
-                trial.add_vlan("veth0", 1, "192.168.79.1/24")
+            Self::VlanDevices => trial.add_vlan("veth0", 1, "192.168.79.1/24"),
+            Self::Softwire => {
+                let into =
+                    ["encap", "seg6", "mode", "encap.red", "segs", "fd00::1", "dev", "veth0"];
+                trial.ip(&[["route", "add", "192.168.79.0/24"].as_slice(), &into].concat())
             }
         };
         Ok(tried.err().map(|error| format!("this kernel lacks {}: {error:#}", self.name())))

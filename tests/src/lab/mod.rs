@@ -14,6 +14,7 @@ mod nat_pmp;
 pub mod packet;
 mod process;
 mod server;
+mod softwire;
 mod stop;
 
 pub use bpffs::BpfFs;
@@ -25,6 +26,7 @@ pub use namespace::{ANSWER_TIMEOUT, Namespace, command};
 pub use nat_pmp::NatPmpServer;
 pub use process::{Finished, Process};
 pub use server::{Receiver, TcpReflector, UdpReflector, tcp_seen_as, udp_seen_as};
+pub use softwire::{CARRIER_6, CARRIER_LINK, OTHER_CARRIER_6, ROUTER_6};
 pub(crate) use stop::StoppableThread;
 
 use anyhow::{Result, bail, ensure};
@@ -92,6 +94,8 @@ pub struct LabBuilder {
     unwatched: bool,
     beneath: bool,
     routed: bool,
+    ipv6: bool,
+    softwire: bool,
 }
 
 impl LabBuilder {
@@ -125,6 +129,21 @@ impl LabBuilder {
         self.unwatched().beneath_carrier()
     }
 
+    /// With addresses of IPv6 between the router and the WAN host.
+    #[must_use]
+    pub fn ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
+    /// Beneath a carrier to whom packets of IPv4 go in such of IPv6, with the LAN's addresses (DS-Lite). See
+    /// [`Feature::Softwire`].
+    #[must_use]
+    pub fn dual_stack_lite(mut self) -> Self {
+        self.softwire = true;
+        self.ipv6().unwatched().beneath_carrier()
+    }
+
     /// Without looking at the packets of the WAN, where that would cost what is measured.
     #[must_use]
     pub fn unwatched(mut self) -> Self {
@@ -156,6 +175,12 @@ impl LabBuilder {
         }
         lan.ip(&["route", "add", "default", "via", &ROUTER_LAN.to_string()])?;
         router.ip(&["route", "add", "default", "via", &next.to_string()])?;
+        if self.ipv6 {
+            softwire::address(&router, &wan)?;
+        }
+        if self.softwire {
+            softwire::lay(&router, &wan, LAN)?;
+        }
         let second_lan = if self.second_lan {
             let second = Namespace::new(format!("{prefix}-lan2"))?;
             link(&router, "lan1", ROUTER_SECOND_LAN, &second, SECOND_LAN_HOST)?;

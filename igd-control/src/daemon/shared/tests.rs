@@ -4,7 +4,7 @@ use crate::{
     daemon::shutdown,
     igd::{GatewayConfig, LinkProperties, TrafficTotals, Tree},
     mapping::fake::FakePath,
-    upstream::tests::server::{OWN, SERVER, Server},
+    upstream::tests::server::{OWN, PLACE, SERVER, Server},
     wire::pcp::ResultCode,
 };
 use nat_common::Protocol;
@@ -173,7 +173,7 @@ async fn beneath_with(server: Arc<Mutex<Option<Server>>>, nat: bool) -> Arc<Shar
     let identity = Identity::new(&Config::default());
     let config = config::Upstream { server: SERVER.ip().to_string(), ..Default::default() };
     let upstream = Upstream::new(&config, nat, None).unwrap();
-    upstream.server_is(Some(*SERVER.ip()));
+    upstream.server_is(Some(PLACE));
     let shared = Shared::new(gateway, clock, &identity, FakeWan).beneath(Some(upstream));
     let shared = Arc::new(shared);
     tokio::spawn({

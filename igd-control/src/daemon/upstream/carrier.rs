@@ -1,20 +1,19 @@
 //! What carries the datagrams between the client and the server upstream.
 
+use super::finder::{Finder, LOOK};
 use crate::{
-    config::{self, UpstreamServer},
+    config,
     daemon::shared::{Shared, lock},
     mapping::PacketPath,
     shutdown::Shutdown,
-    upstream::{Client, default_gateway, first_address},
-    wire::pcp::CLIENT_PORT,
+    upstream::{Candidates, Client, ServerAddress, ServerPlace},
+    wire::pcp::{CLIENT_PORT, SERVER_PORT},
 };
 use nat_common::BootTime;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
-    fs,
     io::{self, ErrorKind},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
-    path::{Path, PathBuf},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6},
     sync::Arc,
     time::Duration,
 };
@@ -24,8 +23,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Between looks for the server.
-const LOOK: Duration = Duration::from_secs(30);
 /// Longest datagram that is looked at, bytes.
 const DATAGRAM: usize = 2_048;
 /// After a failed receive, so that the failure does not spin.
@@ -44,7 +41,7 @@ impl<P: PacketPath> Shared<P> {
             let mut machine = lock(&upstream.machine);
             let Some(client) = machine.client_mut() else { return Turn::default() };
             Turn {
-                ends: Some((client.config().own, client.config().server)),
+                ends: Some((client.config().client, client.config().server)),
                 datagrams: client.take_datagrams(),
                 next: client.next().map(|next| Duration::from_nanos(next.nanos_from(now))),
             }
@@ -55,21 +52,22 @@ impl<P: PacketPath> Shared<P> {
 /// What the socket has to do.
 #[derive(Debug, Default)]
 pub(in crate::daemon) struct Turn {
-    ends: Option<(Ipv4Addr, SocketAddrV4)>,
+    ends: Option<(IpAddr, SocketAddr)>,
     pub(in crate::daemon) datagrams: Vec<Vec<u8>>,
     next: Option<Duration>,
 }
 
 /// What carries the datagrams.
 pub(in crate::daemon) struct Carrier {
+    config: config::Upstream,
     wan: String,
-    server: UpstreamServer,
-    file: Option<PathBuf>,
+    candidates: Candidates,
     sockets: Option<Sockets>,
 }
 
 struct Sockets {
-    own: Ipv4Addr,
+    own: IpAddr,
+    interface: String,
     socket: UdpSocket,
     /// For announcements; without it, they are not heard.
     announcements: Option<UdpSocket>,
@@ -77,30 +75,49 @@ struct Sockets {
 
 impl Carrier {
     pub(in crate::daemon) fn new(config: &config::Upstream, wan: &str) -> Self {
-        Self {
-            wan: wan.to_owned(),
-            server: config.server().unwrap_or(UpstreamServer::None),
-            file: config.server_file().map(Path::to_owned),
-            sockets: None,
-        }
+        let (config, wan) = (config.clone(), wan.to_owned());
+        Self { config, wan, candidates: Candidates::default(), sockets: None }
     }
 
     /// Carries datagrams until `shutdown`.
     pub(in crate::daemon) async fn run<P: PacketPath + Send + 'static>(
         mut self,
         shared: Arc<Shared<P>>,
-        mut network: watch::Receiver<()>,
+        network: watch::Receiver<()>,
         mut shutdown: Shutdown,
     ) {
-        let Some(upstream) = shared.upstream() else { return shutdown.wait().await };
+        let (sender, found) = watch::channel(None);
+        let finder = Finder::new(&self.config, &self.wan);
+        tokio::select! {
+            () = shutdown.wait() => {}
+            () = finder.run(sender, network.clone()) => {}
+            () = self.carry(&shared, found, network) => {}
+        }
+    }
+
+    async fn carry<P: PacketPath>(
+        &mut self,
+        shared: &Shared<P>,
+        mut found: watch::Receiver<Option<Vec<ServerAddress>>>,
+        mut network: watch::Receiver<()>,
+    ) {
+        let Some(upstream) = shared.upstream() else { return std::future::pending().await };
         let mut looked: Option<Instant> = None;
-        let mut heard: Option<(bool, SocketAddrV4, Vec<u8>)> = None;
+        let mut heard: Option<(bool, SocketAddr, Vec<u8>)> = None;
         let (mut buffer, mut overheard) = ([0; DATAGRAM], [0; DATAGRAM]);
         loop {
-            if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            let mute = upstream.is_mute();
+            if mute || looked.is_none_or(|at| at.elapsed() >= LOOK) {
                 looked = Some(Instant::now());
                 network.mark_unchanged();
-                upstream.server_is(self.server());
+                let candidates = found.borrow_and_update().clone();
+                if let Some(candidates) = candidates {
+                    self.candidates.are(candidates);
+                    if mute {
+                        self.leave();
+                    }
+                    upstream.server_is(self.candidates.current().and_then(|it| self.place(it)));
+                }
             }
             let turn = shared.turn(|now, client| match heard.take() {
                 Some((false, from, datagram)) => client.hear(now, from, &datagram),
@@ -110,10 +127,10 @@ impl Carrier {
             self.send(&turn).await;
             let next = turn.next.unwrap_or(LOOK).min(LOOK);
             tokio::select! {
-                () = shutdown.wait() => return,
                 () = sleep(next) => {}
                 () = upstream.wake.notified() => {}
                 Ok(()) = network.changed() => looked = None,
+                Ok(()) = found.changed() => looked = None,
                 got = receive(self.sockets.as_ref().map(|own| &own.socket), &mut buffer) => {
                     heard = got.map(|(from, datagram)| (false, from, datagram));
                 }
@@ -127,28 +144,56 @@ impl Carrier {
         }
     }
 
-    /// Where the server is.
-    fn server(&self) -> Option<Ipv4Addr> {
-        let by_file = self.file.as_ref().and_then(|path| {
-            let text = fs::read_to_string(path).ok()?;
-            first_address(&text)
-        });
-        by_file.or_else(|| match self.server {
-            UpstreamServer::None => None,
-            UpstreamServer::At(address) => Some(address),
-            UpstreamServer::Gateway => {
-                default_gateway(&fs::read_to_string("/proc/net/route").ok()?, &self.wan)
+    /// The server that was asked does not answer: another one is.
+    fn leave(&mut self) {
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let before = candidates.current().cloned();
+        candidates.leave(|address| self.place(address).is_some());
+        self.candidates = candidates;
+        if let (Some(before), Some(now)) = (before, self.candidates.current())
+            && before != *now
+        {
+            // Every ten seconds, as long as none does: the status tells.
+            tracing::debug!("the PCP server {before} does not answer: {now} is asked");
+        }
+    }
+
+    /// The interface by which a server is asked.
+    fn interface<'a>(&'a self, server: &'a ServerAddress) -> &'a str {
+        match (&server.address, &server.zone) {
+            (IpAddr::V4(_), _) => &self.wan,
+            (IpAddr::V6(_), Some(zone)) => zone,
+            (IpAddr::V6(_), None) => self.config.interface(&self.wan),
+        }
+    }
+
+    /// From where a server can be asked; `None`: from nowhere, as things are.
+    fn place(&self, server: &ServerAddress) -> Option<ServerPlace> {
+        let address = match server.address {
+            IpAddr::V4(address) => return Some(ServerPlace::V4(address)),
+            IpAddr::V6(address) => address,
+        };
+        match source(self.interface(server), address) {
+            Ok(own) => {
+                // Sockets are bound to an interface: it needs not be told again.
+                Some(ServerPlace::V6 { server: SocketAddrV6::new(address, SERVER_PORT, 0, 0), own })
             }
-        })
+            Err(error) => {
+                tracing::debug!("the PCP server {server} cannot be asked: {error}");
+                None
+            }
+        }
     }
 
     async fn send(&mut self, turn: &Turn) {
-        let Some((own, server)) = turn.ends else {
+        let Some(((own, server), at)) = turn.ends.zip(self.candidates.current()) else {
             self.sockets = None;
             return;
         };
-        if self.sockets.as_ref().is_none_or(|sockets| sockets.own != own) {
-            self.sockets = match Sockets::open(&self.wan, own) {
+        let interface = self.interface(at);
+        let fits = |sockets: &Sockets| sockets.own == own && sockets.interface == interface;
+        if !self.sockets.as_ref().is_some_and(fits) {
+            self.sockets = match Sockets::open(interface, own) {
                 Ok(sockets) => Some(sockets),
                 Err(error) => {
                     tracing::warn!("cannot ask the NAT upstream from {own}: {error}");
@@ -157,40 +202,70 @@ impl Carrier {
             };
         }
         let Some(sockets) = &self.sockets else { return };
+        let mut failed = false;
         for datagram in &turn.datagrams {
             if let Err(error) = sockets.socket.send_to(datagram, server).await {
                 tracing::debug!(%server, "PCP send: {error}");
+                failed = true;
             }
+        }
+        if failed {
+            // The interface may be another one of that name by now.
+            self.sockets = None;
         }
     }
 }
 
 impl Sockets {
-    fn open(wan: &str, own: Ipv4Addr) -> io::Result<Self> {
-        let open = |address: Ipv4Addr, port: u16, shared: bool| {
-            let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-            socket.bind_device(Some(wan.as_bytes()))?;
+    fn open(interface: &str, own: IpAddr) -> io::Result<Self> {
+        let everything: IpAddr = match own {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let open = |address: IpAddr, port: u16, shared: bool| {
+            let socket = udp(interface, address)?;
             socket.set_reuse_address(shared)?;
-            socket.bind(&SocketAddrV4::new(address, port).into())?;
+            socket.bind(&SocketAddr::new(address, port).into())?;
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket.into())
         };
-        let announcements = open(Ipv4Addr::UNSPECIFIED, CLIENT_PORT, true);
+        let announcements = open(everything, CLIENT_PORT, true);
         if let Err(error) = &announcements {
             tracing::info!("announcements of the NAT upstream are not heard: {error}");
         }
-        Ok(Self { own, socket: open(own, 0, false)?, announcements: announcements.ok() })
+        let (interface, socket) = (interface.to_owned(), open(own, 0, false)?);
+        Ok(Self { own, interface, socket, announcements: announcements.ok() })
     }
 }
 
+/// A socket that sends and hears by one interface.
+fn udp(interface: &str, like: IpAddr) -> io::Result<Socket> {
+    let domain = if like.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
+    let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind_device(Some(interface.as_bytes()))?;
+    if like.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
+}
+
+/// The address from which the kernel would ask a server. Nothing is sent.
+fn source(interface: &str, server: Ipv6Addr) -> io::Result<Ipv6Addr> {
+    let socket = udp(interface, server.into())?;
+    socket.connect(&SocketAddrV6::new(server, SERVER_PORT, 0, 0).into())?;
+    let own = socket.local_addr()?.as_socket_ipv6();
+    own.map(|own| *own.ip()).ok_or_else(|| ErrorKind::AddrNotAvailable.into())
+}
+
 /// The next datagram of a socket; never, if there is none.
-async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> Option<(SocketAddrV4, Vec<u8>)> {
+async fn receive(socket: Option<&UdpSocket>, buffer: &mut [u8]) -> Option<(SocketAddr, Vec<u8>)> {
     let Some(socket) = socket else { return std::future::pending().await };
     match socket.recv_from(buffer).await {
-        Ok((length, SocketAddr::V4(from))) => {
+        Ok((length, from)) => {
+            // Without the interface of an address of the link's.
+            let from = SocketAddr::new(from.ip(), from.port());
             Some((from, buffer.get(..length).unwrap_or_default().to_vec()))
         }
-        Ok(_) => None,
         Err(error) => {
             // An ICMP error about a request tells nothing: it is asked again anyway.
             if error.kind() != ErrorKind::ConnectionRefused {

@@ -1,6 +1,7 @@
 //! The NAT upstream: the mirror of the table, as the daemon's parts share it.
 
 mod carrier;
+mod finder;
 mod secret;
 mod stun;
 mod waits;
@@ -12,8 +13,8 @@ use super::shared::{Shared, lock};
 use crate::{
     config,
     igd::{Gateway, Outside, Touched, is_private},
-    mapping::PacketPath,
-    upstream::{Interworking, InterworkingConfig, Outcome, Port, Seen, State},
+    mapping::{PacketPath, PeerKey},
+    upstream::{Interworking, InterworkingConfig, Outcome, Port, Seen, ServerPlace, State},
 };
 use nat_common::BootTime;
 use std::{collections::HashMap, net::Ipv4Addr, path::Path, sync::Mutex};
@@ -55,11 +56,13 @@ fn what_tells_of_a_nat(
 }
 
 type Waiters = HashMap<Port, Vec<oneshot::Sender<(Port, Outcome)>>>;
+type PeerWaiters = HashMap<PeerKey, Vec<oneshot::Sender<Outcome>>>;
 
 /// The mirror of the table, and who waits for what comes of it.
 pub(super) struct Upstream {
     machine: Mutex<Interworking>,
     waiters: Mutex<Waiters>,
+    peer_waiters: Mutex<PeerWaiters>,
     /// There are datagrams to send.
     wake: Notify,
 }
@@ -88,12 +91,22 @@ impl Upstream {
             nat,
             private_address: config.private_address,
         });
-        Some(Self { machine: Mutex::new(machine), waiters: Mutex::default(), wake: Notify::new() })
+        Some(Self {
+            machine: Mutex::new(machine),
+            waiters: Mutex::default(),
+            peer_waiters: Mutex::default(),
+            wake: Notify::new(),
+        })
     }
 
     /// Where the server is, or that it is nowhere.
-    pub(super) fn server_is(&self, server: Option<Ipv4Addr>) {
+    pub(super) fn server_is(&self, server: Option<ServerPlace>) {
         lock(&self.machine).server_is(server);
+    }
+
+    /// Whether the server is worth leaving for another one.
+    fn is_mute(&self) -> bool {
+        lock(&self.machine).is_mute()
     }
 
     /// What an operator is told.
@@ -108,6 +121,17 @@ impl Upstream {
         if machine.client_mut().is_some_and(|client| client.has_datagrams()) {
             self.wake.notify_one();
         }
+        let mut waiting = lock(&self.peer_waiters);
+        for (peer, outcome) in machine.take_peer_outcomes() {
+            for sender in waiting.remove(&peer).unwrap_or_default() {
+                // Who has gone away needs no answer.
+                let _ = sender.send(outcome);
+            }
+        }
+        waiting.retain(|peer, senders| {
+            senders.retain(|sender| !sender.is_closed());
+            !senders.is_empty() && machine.is_peer_pending(peer)
+        });
         let mut waiters = lock(&self.waiters);
         for (port, outcome) in outcomes {
             let waiting = waiters.remove(&port).unwrap_or_default();
@@ -165,6 +189,15 @@ impl Upstream {
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiters).entry(port).or_default().push(sender);
         receiver
+    }
+
+    /// The same about a session that PEER has asked for; `None` where the server has no say in it.
+    fn wait_for_peer(&self, peer: PeerKey) -> Option<oneshot::Receiver<Outcome>> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.machine).is_in_service().then(|| {
+            lock(&self.peer_waiters).entry(peer).or_default().push(sender);
+            receiver
+        })
     }
 
     /// Whether a mapping of the table lets nobody in.

@@ -4,12 +4,15 @@ use super::{Upstream, Wait};
 use crate::{
     daemon::shared::{Shared, lock},
     igd::{Done, Gateway, Invocation, Touched},
-    mapping::PacketPath,
+    mapping::{PacketPath, PeerKey},
     upstream::{Outcome, Port, lan},
     wire::pcp::ResultCode,
 };
 use nat_common::BootTime;
-use std::{net::Ipv4Addr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 use tokio::{
     sync::oneshot,
     time::{Instant, timeout_at},
@@ -21,12 +24,17 @@ const CONTROL_TIME: Duration = Duration::from_secs(45);
 /// How long a client of PCP or NAT-PMP may: it asks again by itself.
 const PCP_TIME: Duration = Duration::from_secs(2);
 
-/// An answer to a client of PCP or NAT-PMP that grants it a port.
+/// An answer to a client of PCP or NAT-PMP that grants it something.
 struct Grant<'a> {
     request: &'a [u8],
     answer: &'a mut Option<Vec<u8>>,
-    port: Port,
-    receiver: oneshot::Receiver<(Port, Outcome)>,
+    granted: Granted,
+}
+
+/// What it grants, and what tells what the server says of it.
+enum Granted {
+    Port(Port, oneshot::Receiver<(Port, Outcome)>),
+    Peer(PeerKey, oneshot::Receiver<Outcome>),
 }
 
 impl Upstream {
@@ -38,21 +46,51 @@ impl Upstream {
         answers: &'a mut [Option<Vec<u8>>],
     ) -> Vec<Grant<'a>> {
         let pairs = requests.iter().zip(answers);
-        let grants = pairs.filter_map(|((_, request), answer)| {
+        let grants = pairs.filter_map(|((client, request), answer)| {
+            if let Some(peer) = lan::granted_peer(*client, answer.as_ref()?) {
+                let granted = Granted::Peer(peer, self.wait_for_peer(peer)?);
+                return Some(Grant { request, answer, granted });
+            }
             let (port, chosen_here) = lan::granted(request, answer.as_ref()?)?;
             if chosen_here {
                 lock(&self.machine).may_move(port);
             }
-            Some(Grant { request, answer, port, receiver: self.wait_for(port) })
+            let granted = Granted::Port(port, self.wait_for(port));
+            Some(Grant { request, answer, granted })
         });
         grants.collect()
+    }
+
+    /// The external endpoint that the server has granted for a session, and for how many seconds.
+    fn peer_grant(&self, now: BootTime, peer: &PeerKey) -> Option<(SocketAddrV4, u32)> {
+        let lease = lock(&self.machine).peer_lease(peer)?;
+        let seconds = u32::try_from(lease.until.secs_from(now)).unwrap_or(u32::MAX);
+        Some((SocketAddrV4::new(lease.address, lease.port), seconds))
     }
 
     /// Has answers say what the server says. Where it has not spoken in time nothing is answered: the
     /// client asks again.
     async fn settle(&self, clock: fn() -> BootTime, grants: Vec<Grant<'_>>) {
         let deadline = Instant::now() + PCP_TIME;
-        for Grant { request, answer, port, receiver } in grants {
+        for Grant { request, answer, granted } in grants {
+            let (port, receiver) = match granted {
+                Granted::Port(port, receiver) => (port, receiver),
+                Granted::Peer(peer, receiver) => {
+                    let heard = timeout_at(deadline, receiver).await;
+                    *answer = match heard {
+                        Err(_) | Ok(Ok(Outcome::Lost)) => None,
+                        Ok(Ok(Outcome::Refused(code))) => {
+                            answer.as_ref().map(|answer| lan::refused(request, answer, code))
+                        }
+                        Ok(_) => answer.as_ref().zip(self.peer_grant(clock(), &peer)).map(
+                            |(answer, (external, seconds))| {
+                                lan::adjusted_peer(request, answer, external, seconds)
+                            },
+                        ),
+                    };
+                    continue;
+                }
+            };
             let port = match timeout_at(deadline, receiver).await {
                 Err(_) | Ok(Ok((_, Outcome::Lost))) => {
                     *answer = None;

@@ -9,11 +9,11 @@ use crate::upstream::lease::Lease;
 use crate::wire::pcp::{Mapping, Operation, PcpOption, Response, ResponseError, ResultCode};
 use nat_common::Protocol;
 use nat_common::time::NANOS_PER_SEC;
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 impl Client {
     /// A datagram has come to the client's socket.
-    pub fn hear(&mut self, now: BootTime, from: SocketAddrV4, datagram: &[u8]) {
+    pub fn hear(&mut self, now: BootTime, from: SocketAddr, datagram: &[u8]) {
         // Section 8.3: from where the request went.
         if from != self.config.server {
             return;
@@ -23,7 +23,10 @@ impl Client {
                 self.leave_nat_pmp();
                 self.answered(now, &response);
             }
-            Err(ResponseError::Version(0)) => self.hear_nat_pmp(now, datagram),
+            // NAT-PMP is of IPv4, and maps for who asks.
+            Err(ResponseError::Version(0)) if self.config.client.is_ipv4() => {
+                self.hear_nat_pmp(now, datagram);
+            }
             Err(ResponseError::Version(version)) if self.waiting.is_some() => {
                 self.no_pcp(now, Service::OtherVersion(version));
             }
@@ -34,7 +37,7 @@ impl Client {
 
     /// A datagram has come to the port of announcements (section 14): an ANNOUNCE to everybody, or
     /// news of one mapping.
-    pub fn overhear(&mut self, now: BootTime, from: SocketAddrV4, datagram: &[u8]) {
+    pub fn overhear(&mut self, now: BootTime, from: SocketAddr, datagram: &[u8]) {
         if from != self.config.server {
             return;
         }
@@ -68,8 +71,15 @@ impl Client {
 
     /// An answer of the server's. Whoever can make one up has to know a nonce.
     fn answered(&mut self, now: BootTime, response: &Response) {
-        let Some(Operation::Map(mapping)) = response.operation() else { return };
-        let Some(key) = self.key_of(mapping, response.options()) else { return };
+        let (mapping, remote) = match response.operation() {
+            Some(Operation::Map(mapping)) => (mapping, None),
+            Some(Operation::Peer(mapping, remote)) => {
+                let IpAddr::V4(address) = remote.address else { return };
+                (mapping, Some(SocketAddrV4::new(address, remote.port)))
+            }
+            Some(Operation::Announce) | None => return,
+        };
+        let Some(key) = self.key_of(mapping, remote, response.options()) else { return };
         let expected = self.entries.get(&key).is_some_and(|entry| entry.asked)
             || self.endings.contains_key(&key);
         if !expected || mapping.nonce != self.nonce(&key) {
@@ -88,7 +98,11 @@ impl Client {
         match response.result {
             ResultCode::Success if response.lifetime == 0 => {}
             ResultCode::Success => {
-                let IpAddr::V4(address) = mapping.external else { return };
+                let IpAddr::V4(address) = mapping.external else {
+                    // Not what was asked for (section 11.1), and of no use to IPv4.
+                    self.end(now, key);
+                    return self.refuse(now, key, ResultCode::CannotProvideExternal, 0);
+                };
                 let is_filter = |option: &PcpOption| matches!(option, PcpOption::Filter(_));
                 let echoed = response.options().iter().any(is_filter);
                 let external = SocketAddrV4::new(address, mapping.external_port);
@@ -99,7 +113,12 @@ impl Client {
     }
 
     /// The mapping that an answer is about.
-    fn key_of(&self, mapping: &Mapping, options: &[PcpOption]) -> Option<Key> {
+    fn key_of(
+        &self,
+        mapping: &Mapping,
+        remote: Option<SocketAddrV4>,
+        options: &[PcpOption],
+    ) -> Option<Key> {
         let third = options.iter().find_map(|option| match option {
             PcpOption::ThirdParty(IpAddr::V4(address)) => Some(*address),
             _ => None,
@@ -107,8 +126,13 @@ impl Client {
         let protocol = [Protocol::Tcp, Protocol::Udp]
             .into_iter()
             .find(|protocol| number(*protocol) == mapping.protocol)?;
-        let internal = SocketAddrV4::new(third.unwrap_or(self.config.own), mapping.internal_port);
-        Some(Key { protocol, internal })
+        let address = match (third, self.config.client) {
+            (Some(third), _) => third,
+            (None, IpAddr::V4(own)) => own,
+            (None, IpAddr::V6(_)) => return None,
+        };
+        let internal = SocketAddrV4::new(address, mapping.internal_port);
+        Some(Key { protocol, internal, remote })
     }
 
     /// The server is there.

@@ -14,7 +14,7 @@ use nat_common::{BootTime, Protocol};
 use nat_pmp::NatPmp;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use uuid::Uuid;
 
 /// First requests that may be without an answer at the same time: a server that has lost everything is
@@ -43,13 +43,24 @@ const LONGEST: u32 = 86_400;
 pub struct Key {
     /// TCP or UDP.
     pub protocol: Protocol,
-    /// The endpoint; one of another host than ourselves takes THIRD_PARTY.
+    /// The endpoint; one of another address than the client's own takes THIRD_PARTY. That is every one
+    /// when the server is asked by IPv6.
     pub internal: SocketAddrV4,
+    /// The remote peer of a session that is asked for by PEER; `None`: it is asked for by MAP.
+    pub remote: Option<SocketAddrV4>,
+}
+
+impl Key {
+    /// A mapping for all remote hosts.
+    pub const fn map(protocol: Protocol, internal: SocketAddrV4) -> Self {
+        Self { protocol, internal, remote: None }
+    }
 }
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
-        (self.protocol as u8, self.internal).cmp(&(other.protocol as u8, other.internal))
+        let rank = |key: &Self| (key.protocol as u8, key.internal, key.remote);
+        rank(self).cmp(&rank(other))
     }
 }
 
@@ -64,7 +75,7 @@ impl PartialOrd for Key {
 pub struct Wanted {
     /// The external port; 0: whichever.
     pub external_port: u16,
-    /// That port and no other: PREFER_FAILURE.
+    /// That port and no other: PREFER_FAILURE, which is what PEER means anyway (section 12.2).
     pub exactly: bool,
     /// Until when. Leases that the server does not give for so long are renewed.
     pub until: BootTime,
@@ -127,10 +138,12 @@ pub enum Service {
 /// What a client is told at its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// Our own address, as the server sees it.
+    /// Our own address, as the NAT upstream sees it in packets.
     pub own: Ipv4Addr,
+    /// Where requests come from, as the server sees it: the same, or an address of IPv6.
+    pub client: IpAddr,
     /// The server.
-    pub server: SocketAddrV4,
+    pub server: SocketAddr,
     /// What the nonces are made of. It is the same after a restart, so that mappings of before can be
     /// renewed (RFC 6887 11.2: by the original nonce).
     pub secret: Uuid,
@@ -260,10 +273,11 @@ impl Client {
         })
     }
 
-    /// How many mappings are in force, and how many are wanted.
-    pub fn figures(&self) -> (usize, usize) {
-        let held = self.entries.values().filter(|entry| entry.lease.is_some());
-        (held.count(), self.entries.len())
+    /// How many mappings are in force, and how many are wanted; by PEER, or else by MAP.
+    pub fn figures(&self, peer: bool) -> (usize, usize) {
+        let meant = self.entries.iter().filter(|(key, _)| key.remote.is_some() == peer);
+        let held = meant.clone().filter(|(_, entry)| entry.lease.is_some());
+        (held.count(), meant.count())
     }
 
     /// Has a mapping, or has it otherwise than before.
@@ -372,6 +386,10 @@ impl Client {
         let mut name = vec![key.protocol as u8];
         name.extend_from_slice(&key.internal.ip().octets());
         name.extend_from_slice(&key.internal.port().to_be_bytes());
+        if let Some(remote) = key.remote {
+            name.extend_from_slice(&remote.ip().octets());
+            name.extend_from_slice(&remote.port().to_be_bytes());
+        }
         let digest = Uuid::new_v5(&self.config.secret, &name);
         let mut nonce = [0; 12];
         nonce.iter_mut().zip(digest.as_bytes()).for_each(|(to, from)| *to = *from);

@@ -1,6 +1,6 @@
 //! A server of NAT-PMP only (RFC 6887 section 9; RFC 6886): the same mappings, asked for by its messages.
 //!
-//! There is no nonce, no THIRD_PARTY and no PREFER_FAILURE. The external address is asked for by itself,
+//! There is no PEER, no nonce, no THIRD_PARTY and no PREFER_FAILURE. The external address is asked for by itself,
 //! and mappings wait until it is known.
 
 use super::{BootTime, Client, Key, Phase, Service};
@@ -158,7 +158,7 @@ impl Client {
 
     fn mapped(&mut self, now: BootTime, response: &Response, mapping: &Mapping) {
         let internal = SocketAddrV4::new(self.config.own, mapping.internal_port);
-        let key = Key { protocol: mapping.protocol, internal };
+        let key = Key::map(mapping.protocol, internal);
         let asked = self.entries.get(&key).is_some_and(|entry| entry.asked);
         if !asked && !self.endings.contains_key(&key) {
             return;

@@ -5,7 +5,7 @@ use super::{
     SILENCE, Service, WINDOW, Wanted,
 };
 use crate::upstream::backoff::Backoff;
-use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, Request, ResultCode};
+use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, RemotePeer, Request, ResultCode};
 use nat_common::Protocol;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -102,6 +102,9 @@ impl Client {
         let Some(entry) = self.entries.get_mut(key) else { return };
         entry.asked = true;
         let wanted = &entry.wanted;
+        if key.remote.is_some() {
+            return self.refuse(now, *key, ResultCode::UnsuppOpcode, 0);
+        }
         if *key.internal.ip() != self.config.own || !wanted.filters.is_empty() {
             // NAT-PMP has nothing of the kind.
             return self.refuse(now, *key, ResultCode::UnsuppOption, 0);
@@ -117,7 +120,7 @@ impl Client {
         entry.asked = true;
         let wanted = &entry.wanted;
         let mut options = Vec::new();
-        if wanted.exactly {
+        if wanted.exactly && key.remote.is_none() {
             options.push(PcpOption::PreferFailure);
         }
         if entry.refiltered {
@@ -174,7 +177,7 @@ impl Client {
     /// Section 15: a lifetime of 0, and no external port.
     fn say_end(&mut self, now: BootTime, key: &Key) {
         if self.nat_pmp.is_some() {
-            // Nothing was asked for others.
+            // Nothing was asked for others, or by PEER.
             return self.map_by_nat_pmp(now, key, 0, 0);
         }
         let mapping = Mapping {
@@ -195,12 +198,18 @@ impl Client {
         mapping: Mapping,
         mut options: Vec<PcpOption>,
     ) {
-        let own = IpAddr::V4(self.config.own);
-        if *key.internal.ip() != self.config.own {
-            options.insert(0, PcpOption::ThirdParty((*key.internal.ip()).into()));
+        let (client, internal) = (self.config.client, IpAddr::V4(*key.internal.ip()));
+        if internal != client {
+            options.insert(0, PcpOption::ThirdParty(internal));
         }
-        let operation = Operation::Map(mapping);
-        let request = Request { lifetime, client: own, operation, options };
+        let operation = match key.remote {
+            None => Operation::Map(mapping),
+            Some(remote) => {
+                let (address, port) = ((*remote.ip()).into(), remote.port());
+                Operation::Peer(mapping, RemotePeer { port, address })
+            }
+        };
+        let request = Request { lifetime, client, operation, options };
         self.datagrams.push(request.encode());
         self.waiting.get_or_insert(now);
     }

@@ -31,10 +31,8 @@ impl Endpoints {
         if self.nat {
             return;
         }
-        let (key, port) = (
-            Key { protocol: mapping.key.protocol, internal: mapping.internal },
-            Port::from(&mapping.key),
-        );
+        let (key, port) =
+            (Key::map(mapping.key.protocol, mapping.internal), Port::from(&mapping.key));
         self.keys.insert(port, key);
         self.ports.insert(key, port);
     }

@@ -1,12 +1,12 @@
 //! Table and server, brought together.
 
-use super::{Interworking, Outcome, Port, heartbeat, key};
+use super::{DISCARD, Interworking, Outcome, Port, UNPRIVILEGED, key, peers};
 use crate::igd::Gateway;
 use crate::mapping::{MappingKey, MappingRequest, PacketPath, PortMapping, Remembered};
 use crate::policy::{Question, Via};
 use crate::upstream::{EndReason, Event, Key, Wanted};
 use crate::wire::pcp::ResultCode;
-use nat_common::BootTime;
+use nat_common::{BootTime, Protocol};
 use std::collections::{HashMap, HashSet};
 
 /// Seconds of the mapping that is held for its address alone, and tells with each renewal whether the
@@ -17,7 +17,7 @@ impl Interworking {
     /// Has the client want what the table holds.
     pub(super) fn mirror<P: PacketPath>(&mut self, now: BootTime, gateway: &Gateway<P>) {
         let Some(client) = &mut self.client else { return };
-        let changes = gateway.table().changes();
+        let changes = (gateway.table().changes(), gateway.peers().changes());
         if self.mirrored.replace(changes) == Some(changes) {
             return;
         }
@@ -31,10 +31,13 @@ impl Interworking {
         self.movable.retain(|port| wanted.contains_key(port));
         self.moved.retain(|port, _| wanted.contains_key(port));
         self.probes.retain(|port| !wanted.contains_key(port));
-        let heartbeat = heartbeat(own);
+        let heartbeat = key(own, Port { protocol: Protocol::Udp, number: self.heartbeat_port });
         let ports = wanted.keys().chain(&self.probes);
         let mut kept: HashSet<Key> = ports.map(|port| self.endpoints.key(client, *port)).collect();
         kept.insert(heartbeat);
+        self.peers = gateway.peers().iter().map(|peer| (peers::key(peer), peer.key)).collect();
+        self.peer_keys = self.peers.iter().map(|(key, peer)| (*peer, *key)).collect();
+        kept.extend(self.peers.keys());
         let gone: Vec<Key> = client.keys().filter(|key| !kept.contains(key)).collect();
         for key in &gone {
             client.forget(now, key);
@@ -52,6 +55,11 @@ impl Interworking {
                 client.want_after(now, key, wanted, after);
             }
         }
+        for peer in gateway.peers().iter() {
+            let key = peers::key(peer);
+            let wanted = peers::wanted(peer, client.lease(&key));
+            client.want(now, key, wanted);
+        }
         let alive = Wanted::about(0, BootTime::NEVER);
         client.want(now, heartbeat, Wanted { longest: HEARTBEAT, ..alive });
     }
@@ -63,8 +71,14 @@ impl Interworking {
         event: Event,
         outcomes: &mut Vec<(Port, Outcome)>,
     ) {
+        if let Event::Granted(key, _) | Event::Refused(key, _) | Event::Ended(key, _) = event
+            && key.remote.is_some()
+        {
+            return self.apply_to_peer(now, gateway, &key, event);
+        }
+        let Some(client) = &self.client else { return };
+        let heartbeat = self.heartbeat(client);
         let Some(client) = &mut self.client else { return };
-        let heartbeat = heartbeat(client.config().own);
         match event {
             Event::StateLost => {
                 self.losses += 1;
@@ -75,6 +89,7 @@ impl Interworking {
                     tracing::info!(address = %lease.address, "external address of the NAT upstream");
                 }
                 if key == heartbeat {
+                    self.refusal = None;
                     return;
                 }
                 let Some(port) = self.endpoints.port(client, &key) else { return };
@@ -94,7 +109,18 @@ impl Interworking {
                     }
                 }
             }
-            Event::Refused(key, _) | Event::Ended(key, _) if key == heartbeat => {}
+            Event::Refused(key, ResultCode::NotAuthorized)
+                if key == heartbeat && self.heartbeat_port == DISCARD =>
+            {
+                self.heartbeat_port = UNPRIVILEGED;
+                self.mirrored = None;
+            }
+            Event::Refused(key, code) if key == heartbeat => {
+                if self.refusal.replace(code) != Some(code) {
+                    tracing::warn!("the NAT upstream refuses us: {code}");
+                }
+            }
+            Event::Ended(key, _) if key == heartbeat => {}
             Event::Refused(key, code) => {
                 let Some(port) = self.endpoints.port(client, &key) else { return };
                 if self.probes.remove(&port) {

@@ -2,27 +2,33 @@
 //!
 //! A mapping keeps one number: the external port of our NAT is that of the NAT upstream. Towards the
 //! server our own address stands for the internal client, and the port of our NAT for its port (section
-//! 5.6); without a NAT here it is told the client's own (section 5.5). Where the server chooses another
+//! 5.6); without a NAT here it is told the client's own (section 5.5). A server that is asked by IPv6 is
+//! told the same, by THIRD_PARTY: the NAT upstream translates packets of IPv4, whose source is the LAN
+//! host's address or, with a NAT here, our own, and never the address that the request comes from. Where the server chooses another
 //! number for a mapping whose port was ours to choose, the mapping moves there.
 
 mod endpoints;
 mod mirror;
+mod peers;
 mod state;
 
 pub use state::State;
 
-use super::{Client, ClientConfig, Key, Service, Wanted};
+use super::{Client, ClientConfig, Key, ServerPlace, Service, Wanted};
 use crate::igd::{Gateway, Outside, PrivateAddress};
-use crate::mapping::{MappingKey, PacketPath};
-use crate::wire::pcp::{ResultCode, SERVER_PORT};
+use crate::mapping::{MappingKey, PacketPath, PeerKey};
+use crate::wire::pcp::ResultCode;
 use endpoints::Endpoints;
 use nat_common::{BootTime, Protocol};
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
-/// The port of that one: Discard, where nobody listens (RFC 6887 11.6).
+/// The port of the mapping that is held for its address: Discard, where nobody listens (RFC 6887 11.6).
 const DISCARD: u16 = 9;
+/// The same for servers that map no privileged ports: one that our NAT gives to no client, since it lies in
+/// the router's own range.
+const UNPRIVILEGED: u16 = 40_009;
 /// Seconds for which a port is asked for to see whether it is free (section 4.2).
 const PROBE: u64 = 60;
 /// Ports that are asked about at the same time.
@@ -77,12 +83,24 @@ pub struct Interworking {
     config: InterworkingConfig,
     client: Option<Client>,
     endpoints: Endpoints,
-    server: Option<SocketAddrV4>,
+    server: Option<ServerPlace>,
     /// Somebody has looked where the server is.
     looked: bool,
+    /// The last one has not answered: another one is not waited for before it does.
+    doubted: bool,
+    /// The internal port of the mapping for the address.
+    heartbeat_port: u16,
+    /// With which error that mapping is refused.
+    refusal: Option<ResultCode>,
     address: Option<Ipv4Addr>,
-    /// The table's count of changes when it was mirrored last.
-    mirrored: Option<u32>,
+    /// The counts of changes, of the table and of what PEER has asked for, when they were mirrored last.
+    mirrored: Option<(u32, u32)>,
+    /// What is asked for by PEER, as the server knows it.
+    peers: HashMap<Key, PeerKey>,
+    peer_keys: HashMap<PeerKey, Key>,
+    peer_outcomes: Vec<(PeerKey, Outcome)>,
+    /// It knows no PEER.
+    no_peer: bool,
     /// Ports that may be others, since nobody has been told of them yet.
     movable: HashSet<Port>,
     /// Ports that take the place of others upstream.
@@ -100,8 +118,15 @@ impl Interworking {
             endpoints: Endpoints::new(config.nat),
             server: None,
             looked: false,
+            doubted: false,
+            heartbeat_port: DISCARD,
+            refusal: None,
             address: None,
             mirrored: None,
+            peers: HashMap::new(),
+            peer_keys: HashMap::new(),
+            peer_outcomes: Vec::new(),
+            no_peer: false,
             movable: HashSet::new(),
             moved: HashMap::new(),
             probes: HashSet::new(),
@@ -110,9 +135,16 @@ impl Interworking {
     }
 
     /// The server is there from now on, or nowhere.
-    pub fn server_is(&mut self, server: Option<Ipv4Addr>) {
+    pub fn server_is(&mut self, server: Option<ServerPlace>) {
         self.looked = true;
-        self.server = server.map(|address| SocketAddrV4::new(address, SERVER_PORT));
+        self.server = server;
+    }
+
+    /// Whether the server is worth leaving for another one: it does not answer, and holds nothing.
+    pub fn is_mute(&self) -> bool {
+        self.client.as_ref().is_some_and(|client| {
+            client.service() == Service::Silent && client.leases().next().is_none()
+        })
     }
 
     /// The client of the server, with the address that it has to send from.
@@ -125,7 +157,7 @@ impl Interworking {
         let Some(client) = &self.client else { return false };
         match client.service() {
             Service::Pcp | Service::NatPmp => true,
-            Service::Silent => client.lease(&heartbeat(client.config().own)).is_some(),
+            Service::Silent => client.lease(&self.heartbeat(client)).is_some(),
             Service::Unknown | Service::OtherVersion(_) => false,
         }
     }
@@ -134,8 +166,12 @@ impl Interworking {
     /// answers.
     pub fn is_pending(&self, port: Port) -> bool {
         self.client.as_ref().is_some_and(|client| {
-            matches!(client.service(), Service::Unknown | Service::Pcp | Service::NatPmp)
-                && client.is_pending(&self.endpoints.key(client, port))
+            let may_answer = match client.service() {
+                Service::Pcp | Service::NatPmp => true,
+                Service::Unknown => !self.doubted,
+                Service::OtherVersion(_) | Service::Silent => false,
+            };
+            may_answer && client.is_pending(&self.endpoints.key(client, port))
         })
     }
 
@@ -179,8 +215,8 @@ impl Interworking {
     /// What an operator is told.
     pub fn state(&self) -> State {
         let figures = |client: &Client| {
-            let (held, wanted) = client.figures();
-            let heartbeat = heartbeat(client.config().own);
+            let (held, wanted) = client.figures(false);
+            let heartbeat = self.heartbeat(client);
             let alive = usize::from(client.lease(&heartbeat).is_some());
             let beats = usize::from(client.wants(&heartbeat));
             let unproven = client.leases().filter(|lease| lease.filter_echoed).count();
@@ -188,13 +224,16 @@ impl Interworking {
         };
         let (held, wanted, unproven) = self.client.as_ref().map_or((0, 0, 0), figures);
         State {
-            server: self.server,
+            server: self.server.map(|place| place.server()),
             service: self.client.as_ref().map(Client::service),
             in_service: self.is_in_service(),
             address: self.address.filter(|_| self.is_in_service()),
             held,
             wanted,
             unproven,
+            peers: self.client.as_ref().map_or(0, |client| client.figures(true).0),
+            no_peer: self.no_peer,
+            refusal: self.refusal,
             losses: self.losses,
         }
     }
@@ -212,6 +251,11 @@ impl Interworking {
             self.mirror(now, gateway);
             let Some(client) = &mut self.client else { break };
             client.tick(now);
+            self.doubted = match client.service() {
+                Service::Silent => true,
+                Service::Unknown => self.doubted,
+                _ => false,
+            };
             let events = client.take_events();
             if events.is_empty() {
                 break;
@@ -232,7 +276,7 @@ impl Interworking {
     /// first time there is none: our own, told meanwhile, would soon be another one.
     fn outside(&self) -> Option<Option<Ipv4Addr>> {
         let unknown = match &self.client {
-            Some(client) => client.service() == Service::Unknown,
+            Some(client) => client.service() == Service::Unknown && !self.doubted,
             None => !self.looked,
         };
         match self.is_in_service() {
@@ -242,21 +286,37 @@ impl Interworking {
         }
     }
 
+    /// The mapping that is held for its address.
+    const fn heartbeat(&self, client: &Client) -> Key {
+        key(client.config().own, Port { protocol: Protocol::Udp, number: self.heartbeat_port })
+    }
+
     /// Begins anew where we, or the server, have another address: nothing that was is reached from here
     /// any more.
     fn attach(&mut self, own: Option<Ipv4Addr>) {
-        let ends = own.zip(self.server);
-        let current =
-            self.client.as_ref().map(|client| (client.config().own, client.config().server));
+        let ends = own.zip(self.server).map(|(own, place)| {
+            let (client, server) = (place.client(own), place.server());
+            (own, client, server)
+        });
+        let of = |config: &ClientConfig| (config.own, config.client, config.server);
+        let current = self.client.as_ref().map(|client| of(client.config()));
         if ends == current {
             return;
         }
+        let same_network = ends.map(|ends| ends.0) == current.map(|current| current.0);
+        self.doubted &= same_network;
         self.config.seed = self.config.seed.wrapping_add(1);
         let InterworkingConfig { secret, seed, .. } = self.config;
-        self.client =
-            ends.map(|(own, server)| Client::new(ClientConfig { own, server, secret, seed }));
+        self.client = ends.map(|(own, client, server)| {
+            Client::new(ClientConfig { own, client, server, secret, seed })
+        });
         self.address = None;
+        self.heartbeat_port = DISCARD;
+        self.refusal = None;
         self.mirrored = None;
+        self.peers.clear();
+        self.peer_keys.clear();
+        self.no_peer = false;
         self.endpoints = Endpoints::new(self.config.nat);
         self.moved.clear();
         self.probes.clear();
@@ -264,13 +324,9 @@ impl Interworking {
 }
 
 const fn key(own: Ipv4Addr, port: Port) -> Key {
-    Key { protocol: port.protocol, internal: SocketAddrV4::new(own, port.number) }
+    Key::map(port.protocol, SocketAddrV4::new(own, port.number))
 }
 
 const fn port(key: &Key) -> Port {
     Port { protocol: key.protocol, number: key.internal.port() }
-}
-
-const fn heartbeat(own: Ipv4Addr) -> Key {
-    key(own, Port { protocol: Protocol::Udp, number: DISCARD })
 }

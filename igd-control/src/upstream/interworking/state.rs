@@ -1,14 +1,15 @@
 //! What an operator is told of the server.
 
 use crate::upstream::Service;
+use crate::wire::pcp::ResultCode;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr};
 
 /// What an operator is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State {
     /// The server, if it is known where it is.
-    pub server: Option<SocketAddrV4>,
+    pub server: Option<SocketAddr>,
     /// What it is like; `None` while there is no address of our own.
     pub service: Option<Service>,
     /// Whether it is in service.
@@ -22,6 +23,12 @@ pub struct State {
     /// Of those in force, such as let in only some remote hosts: by the server's word, which nobody can prove
     /// from here.
     pub unproven: usize,
+    /// Sessions in force there that were asked for by PEER.
+    pub peers: usize,
+    /// It knows no PEER.
+    pub no_peer: bool,
+    /// With which error it refuses the mapping that is held for its address, and so most probably all.
+    pub refusal: Option<ResultCode>,
     /// How often it has lost its state.
     pub losses: u64,
 }
@@ -40,6 +47,15 @@ impl fmt::Display for State {
                     f.write_str("by NAT-PMP, ")?;
                 }
                 write!(f, "{} of {} mappings in force", self.held, self.wanted)?;
+                if self.peers > 0 {
+                    write!(f, ", {} sessions of PEER", self.peers)?;
+                }
+                if self.no_peer {
+                    f.write_str(", knows no PEER")?;
+                }
+                if let Some(code) = self.refusal {
+                    write!(f, ", refuses us: {code}")?;
+                }
                 match self.unproven {
                     0 => Ok(()),
                     count => {

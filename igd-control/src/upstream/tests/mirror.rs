@@ -1,31 +1,31 @@
 //! The gateway's table and the server upstream.
 
-use super::server::{EXTERNAL, OWN, SERVER, Server};
+use super::server::{EXTERNAL, OWN, PLACE, Server};
 use super::{START, key};
 use crate::igd::{Gateway, GatewayConfig, PrivateAddress};
 use crate::mapping::fake::FakePath;
 use crate::mapping::{MappingKey, MappingRequest, Origin, RemoteFilter};
-use crate::upstream::{Interworking, InterworkingConfig, Key, Outcome, Port, Service};
+use crate::upstream::{Interworking, InterworkingConfig, Key, Outcome, Port, ServerPlace, Service};
 use crate::wire::pcp::ResultCode;
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use uuid::Uuid;
 
-const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
-fn config(nat: bool) -> InterworkingConfig {
+pub(super) fn config(nat: bool) -> InterworkingConfig {
     let private_address = PrivateAddress::Truth;
     InterworkingConfig { secret: Uuid::from_u128(9), seed: 3, nat, private_address }
 }
 
 /// A gateway, its mirror, and the server.
-struct World {
-    now: BootTime,
-    gateway: Gateway<FakePath>,
-    mirror: Interworking,
-    server: Server,
+pub(super) struct World {
+    pub(super) now: BootTime,
+    pub(super) gateway: Gateway<FakePath>,
+    pub(super) mirror: Interworking,
+    pub(super) server: Server,
     outcomes: Vec<(Port, Outcome)>,
-    deaf: bool,
+    pub(super) deaf: bool,
 }
 
 impl World {
@@ -33,15 +33,19 @@ impl World {
         Self::with(config(true))
     }
 
-    fn with(config: InterworkingConfig) -> Self {
+    pub(super) fn with(config: InterworkingConfig) -> Self {
+        Self::at(config, PLACE)
+    }
+
+    pub(super) fn at(config: InterworkingConfig, place: ServerPlace) -> Self {
         let path = FakePath { external: Some(OWN), ..FakePath::new() };
         let mut mirror = Interworking::new(config);
-        mirror.server_is(Some(*SERVER.ip()));
+        mirror.server_is(Some(place));
         let mut world = Self {
             now: START,
             gateway: Gateway::new(START, &GatewayConfig::default(), path),
             mirror,
-            server: Server::new(START),
+            server: Server::asked_from(place.client(OWN), START),
             outcomes: Vec::new(),
             deaf: false,
         };
@@ -49,7 +53,7 @@ impl World {
         world
     }
 
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         loop {
             let outcomes = self.mirror.follow(self.now, &mut self.gateway);
             self.outcomes.extend(outcomes);
@@ -61,13 +65,14 @@ impl World {
             for datagram in datagrams {
                 let answer = self.server.answer(self.now, &datagram).filter(|_| !self.deaf);
                 if let Some(answer) = answer {
-                    client.hear(self.now, SERVER, &answer);
+                    let from = client.config().server;
+                    client.hear(self.now, from, &answer);
                 }
             }
         }
     }
 
-    fn pass(&mut self, seconds: u64) {
+    pub(super) fn pass(&mut self, seconds: u64) {
         let end = self.now.plus_secs(seconds);
         let next = |world: &mut Self| {
             let client = world.mirror.client_mut().and_then(|client| client.next());
@@ -82,7 +87,7 @@ impl World {
         self.now = end;
     }
 
-    fn add(&mut self, port: u16, seconds: u64) {
+    pub(super) fn add(&mut self, port: u16, seconds: u64) {
         let request = request(port, self.now.plus_secs(seconds));
         let parts = self.gateway.parts(self.now);
         parts.table.add(parts.path, self.now, &request).unwrap();
@@ -92,7 +97,7 @@ impl World {
         self.gateway.table().iter().map(|mapping| mapping.key.external_port).collect()
     }
 
-    fn outcomes(&mut self) -> Vec<(Port, Outcome)> {
+    pub(super) fn outcomes(&mut self) -> Vec<(Port, Outcome)> {
         std::mem::take(&mut self.outcomes)
     }
 }
@@ -194,7 +199,7 @@ fn without_a_server_that_answers_all_is_as_without_one() {
     world.deaf = true;
     world.server = Server::new(world.now);
     world.mirror = Interworking::new(config(true));
-    world.mirror.server_is(Some(*SERVER.ip()));
+    world.mirror.server_is(Some(PLACE));
     world.follow();
     world.add(6_000, 100_000);
     world.follow();
@@ -292,7 +297,7 @@ fn two_remote_hosts_that_share_a_port_share_its_mapping() {
 
 /// The endpoint of a mapping of [`request`], as it is at the server where there is no NAT here.
 fn theirs(port: u16) -> Key {
-    Key { protocol: Protocol::Tcp, internal: SocketAddrV4::new(CLIENT, port) }
+    Key::map(Protocol::Tcp, SocketAddrV4::new(CLIENT, port))
 }
 
 #[test]
@@ -332,7 +337,7 @@ fn without_a_nat_here_a_mapping_is_nothing_without_the_server() {
     let mut world = World::with(config(false));
     world.deaf = true;
     world.mirror = Interworking::new(config(false));
-    world.mirror.server_is(Some(*SERVER.ip()));
+    world.mirror.server_is(Some(PLACE));
     world.add(6_000, 600);
     world.follow();
     world.pass(15);
@@ -378,4 +383,20 @@ fn without_a_nat_here_an_endpoint_may_have_another_port_later() {
     world.follow();
     assert_eq!(world.outcomes(), [(tcp(7_000), Outcome::Granted)]);
     assert_eq!(world.server.port_of(world.now, &theirs(6_000)), Some(7_000));
+}
+
+#[test]
+fn where_no_privileged_port_is_mapped_the_address_is_known_by_another() {
+    let mut world = World::new();
+    world.server = Server::new(START);
+    world.server.unprivileged_only = true;
+    world.mirror.server_is(None);
+    world.follow();
+    world.mirror.server_is(Some(PLACE));
+    world.follow();
+    assert_eq!(world.gateway.external_address(), Some(EXTERNAL));
+    let state = world.mirror.state();
+    assert_eq!((state.refusal, state.held, state.wanted), (None, 0, 0));
+    world.pass(300);
+    assert_eq!(world.gateway.external_address(), Some(EXTERNAL), "and renewed");
 }

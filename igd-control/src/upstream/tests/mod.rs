@@ -1,16 +1,18 @@
 //! The client on a virtual clock, with a server that does as it is told.
 
+mod ipv6;
 mod mirror;
 mod nat_pmp;
+mod peers;
 mod random;
 pub(crate) mod server;
 mod timing;
 
-use super::{Client, ClientConfig, EndReason, Event, Key, Service, Wanted};
+use super::{Client, ClientConfig, EndReason, Event, Key, ServerPlace, Service, Wanted};
 use crate::wire::pcp::{Filter, PcpOption, Request, ResultCode};
 use nat_common::{BootTime, Protocol};
-use server::{OWN, SERVER, Server};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use server::{OWN, PLACE, SERVER, Server};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use uuid::Uuid;
 
 const START: BootTime = BootTime(1_000_000_000_000);
@@ -29,11 +31,17 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let config = ClientConfig { own: OWN, server: SERVER, secret: Uuid::from_u128(7), seed: 1 };
+        Self::with(PLACE)
+    }
+
+    fn with(place: ServerPlace) -> Self {
+        let client = place.client(OWN);
+        let (secret, seed) = (Uuid::from_u128(7), 1);
+        let config = ClientConfig { own: OWN, client, server: place.server(), secret, seed };
         Self {
             now: START,
             client: Client::new(config),
-            server: Server::new(START),
+            server: Server::asked_from(client, START),
             sent: Vec::new(),
             events: Vec::new(),
             deaf: false,
@@ -64,7 +72,8 @@ impl World {
                 let answer = self.server.answer(self.now, &datagram);
                 self.sent.push((self.now, datagram));
                 if let Some(answer) = answer.filter(|_| !self.deaf) {
-                    self.client.hear(self.now, SERVER, &answer);
+                    let from = self.client.config().server;
+                    self.client.hear(self.now, from, &answer);
                 }
             }
         }
@@ -94,7 +103,7 @@ impl World {
 }
 
 fn key(port: u16) -> Key {
-    Key { protocol: Protocol::Tcp, internal: SocketAddrV4::new(OWN, port) }
+    Key::map(Protocol::Tcp, SocketAddrV4::new(OWN, port))
 }
 
 fn granted(event: &Event) -> bool {
@@ -122,9 +131,9 @@ fn answers_from_elsewhere_or_with_another_nonce_are_nobodys() {
     let key = world.exactly(6_000, 600);
     let request = world.sent[0].1.clone();
     let mut answer = world.server.answer(world.now, &request).unwrap();
-    let elsewhere = SocketAddrV4::new(*SERVER.ip(), 5_352);
+    let elsewhere = SocketAddr::new(SERVER.ip(), 5_352);
     world.client.hear(world.now, elsewhere, &answer);
-    let stranger = SocketAddrV4::new(Ipv4Addr::new(11, 22, 33, 77), SERVER.port());
+    let stranger = SocketAddr::new(Ipv4Addr::new(11, 22, 33, 77).into(), SERVER.port());
     world.client.hear(world.now, stranger, &answer);
     assert!(world.client.is_pending(&key));
     answer[24] ^= 1;
@@ -298,7 +307,7 @@ fn many_mappings_are_asked_for_a_window_at_a_time() {
 fn another_host_is_named_by_third_party() {
     let mut world = World::new();
     let internal = SocketAddrV4::new(Ipv4Addr::new(10, 1, 2, 3), 6_000);
-    let key = Key { protocol: Protocol::Udp, internal };
+    let key = Key::map(Protocol::Udp, internal);
     world.client.want(world.now, key, Wanted::exactly(6_000, world.now.plus_secs(600)));
     world.exchange();
     assert!(world.client.lease(&key).is_some());

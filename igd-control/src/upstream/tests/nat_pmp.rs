@@ -76,7 +76,7 @@ fn its_restart_and_its_new_address_are_seen() {
     assert_eq!(world.events().first(), Some(&Event::StateLost));
     assert!(world.server.has(world.now, 6_000));
     let other = Ipv4Addr::new(11, 22, 33, 5);
-    world.server.external = other;
+    world.server.external = other.into();
     world.pass(400);
     assert_eq!(world.client.lease(&key).unwrap().address, other);
 }
@@ -118,7 +118,7 @@ fn one_that_has_learnt_pcp_is_asked_by_it_within_half_an_hour() {
 fn what_nat_pmp_cannot_say_is_refused() {
     let mut world = world();
     let internal = SocketAddrV4::new(Ipv4Addr::new(10, 1, 2, 3), 6_000);
-    let key = Key { protocol: Protocol::Udp, internal };
+    let key = Key::map(Protocol::Udp, internal);
     world.client.want(world.now, key, Wanted::exactly(6_000, world.now.plus_secs(600)));
     world.exchange();
     assert_eq!(world.events(), [Event::Refused(key, ResultCode::UnsuppOption)]);

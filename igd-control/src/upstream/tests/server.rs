@@ -1,15 +1,23 @@
 //! A PCP server in memory.
 
-use crate::upstream::Key;
+use crate::upstream::{Key, ServerPlace};
 use crate::wire::nat_pmp;
 use crate::wire::pcp::{
-    Mapping, Nonce, Operation, Payload, PcpOption, Request, Response, ResultCode, error_response,
+    Mapping, Nonce, Operation, Payload, PcpOption, RemotePeer, Request, Response, ResultCode,
+    error_response,
 };
 use nat_common::{BootTime, Protocol};
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 pub(crate) const OWN: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 2);
-pub(crate) const SERVER: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(100, 64, 0, 1), 5_351);
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
+pub(crate) const SERVER: SocketAddr = PLACE.server();
+pub(crate) const PLACE: ServerPlace = ServerPlace::V4(ADDRESS);
+/// The same by IPv6.
+pub(crate) const PLACE_6: ServerPlace = ServerPlace::V6 {
+    server: SocketAddrV6::new(Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 1), 5_351, 0, 0),
+    own: Ipv6Addr::new(0xfd00, 0x77, 0, 0, 0, 0, 0, 2),
+};
 pub(crate) const EXTERNAL: Ipv4Addr = Ipv4Addr::new(11, 22, 33, 1);
 
 #[derive(Clone, Debug)]
@@ -17,8 +25,10 @@ pub(crate) struct Held {
     pub(crate) protocol: u8,
     pub(crate) internal: SocketAddrV4,
     pub(crate) external_port: u16,
+    /// For this one, by PEER.
+    pub(crate) remote: Option<RemotePeer>,
     nonce: Nonce,
-    until: BootTime,
+    pub(crate) until: BootTime,
 }
 
 #[derive(Clone, Debug)]
@@ -30,14 +40,24 @@ pub(crate) struct Server {
     pub(crate) longest: u32,
     pub(crate) ignores_prefer_failure: bool,
     pub(crate) knows_filters: bool,
+    pub(crate) knows_peer: bool,
+    /// Maps no internal port below 1024.
+    pub(crate) unprivileged_only: bool,
     pub(crate) nat_pmp: bool,
-    pub(crate) external: Ipv4Addr,
+    pub(crate) external: IpAddr,
+    /// From where it is asked.
+    pub(crate) client: IpAddr,
     /// Answers so many requests by this error.
     pub(crate) fails: Option<(ResultCode, u32)>,
 }
 
 impl Server {
     pub(crate) fn new(now: BootTime) -> Self {
+        Self::asked_from(OWN.into(), now)
+    }
+
+    /// One whose client has this address.
+    pub(crate) fn asked_from(client: IpAddr, now: BootTime) -> Self {
         Self {
             started: now,
             mappings: Vec::new(),
@@ -45,8 +65,11 @@ impl Server {
             longest: 86_400,
             ignores_prefer_failure: false,
             knows_filters: true,
+            knows_peer: true,
+            unprivileged_only: false,
             nat_pmp: false,
-            external: EXTERNAL,
+            external: EXTERNAL.into(),
+            client,
             fails: None,
         }
     }
@@ -76,11 +99,15 @@ impl Server {
             return Some(self.answer_nat_pmp(now, datagram));
         }
         let request = Request::decode(datagram).expect("the client writes well");
-        assert_eq!(request.client, IpAddr::V4(OWN));
+        assert_eq!(request.client, self.client);
         let epoch = self.epoch(now);
         match self.map(now, &request) {
             Ok((mapping, lifetime)) => {
-                let payload = Payload::Known(Operation::Map(mapping), request.options);
+                let operation = match request.operation {
+                    Operation::Peer(_, remote) => Operation::Peer(mapping, remote),
+                    _ => Operation::Map(mapping),
+                };
+                let payload = Payload::Known(operation, request.options);
                 let result = ResultCode::Success;
                 Some(Response { result, lifetime, epoch, payload }.encode())
             }
@@ -93,7 +120,8 @@ impl Server {
         let epoch = self.epoch(now);
         let request = nat_pmp::Request::decode(datagram).expect("the client writes well");
         let nat_pmp::Request::Map(asked) = request else {
-            let answer = nat_pmp::Answer::Address(self.external);
+            let IpAddr::V4(external) = self.external else { panic!("IPv4 only") };
+            let answer = nat_pmp::Answer::Address(external);
             return respond(epoch, nat_pmp::ResultCode::Success, answer);
         };
         let number = if asked.protocol == Protocol::Tcp { 6 } else { 17 };
@@ -126,7 +154,15 @@ impl Server {
             *left -= 1;
             return Err(*code);
         }
-        let Operation::Map(asked) = request.operation else { panic!("MAP only") };
+        let (asked, remote) = match request.operation {
+            Operation::Map(asked) => (asked, None),
+            Operation::Peer(..) if !self.knows_peer => return Err(ResultCode::UnsuppOpcode),
+            Operation::Peer(asked, remote) => (asked, Some(remote)),
+            Operation::Announce => panic!("nobody asks for that"),
+        };
+        if self.unprivileged_only && asked.internal_port < 1_024 {
+            return Err(ResultCode::NotAuthorized);
+        }
         let is = |code: u8| request.options.iter().any(|option| option.code() == code);
         if is(3) && !self.knows_filters {
             return Err(ResultCode::UnsuppOption);
@@ -134,10 +170,9 @@ impl Server {
         let IpAddr::V4(client) = request.internal_client() else { panic!("IPv4 only") };
         let internal = SocketAddrV4::new(client, asked.internal_port);
         self.mappings.retain(|held| held.until > now);
-        let known = self
-            .mappings
-            .iter()
-            .position(|held| held.internal == internal && held.protocol == asked.protocol);
+        let known = self.mappings.iter().position(|held| {
+            (held.internal, held.protocol, held.remote) == (internal, asked.protocol, remote)
+        });
         if let Some(held) = known.and_then(|known| self.mappings.get(known))
             && held.nonce != asked.nonce
         {
@@ -154,7 +189,8 @@ impl Server {
                 && !self.taken.contains(port)
                 && others.clone().all(|held| held.external_port != *port)
         };
-        let prefers_failure = request.options.contains(&PcpOption::PreferFailure);
+        let insists = remote.is_some() && asked.external_port != 0;
+        let prefers_failure = insists || request.options.contains(&PcpOption::PreferFailure);
         let port = match Some(wanted).filter(free) {
             Some(port) => port,
             None if prefers_failure && !self.ignores_prefer_failure => {
@@ -167,10 +203,11 @@ impl Server {
             protocol: asked.protocol,
             internal,
             external_port: port,
+            remote,
             nonce: asked.nonce,
             until: now.plus_secs(lifetime.into()),
         });
-        Ok((Mapping { external_port: port, external: self.external.into(), ..asked }, lifetime))
+        Ok((Mapping { external_port: port, external: self.external, ..asked }, lifetime))
     }
 
     /// The external port of an internal endpoint.

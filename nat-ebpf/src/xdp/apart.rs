@@ -155,8 +155,9 @@ pub(crate) extern "C" fn nat_route(ctx: *mut xdp_md, addresses: u64, trunk: u64)
         _ => return Route::new(Way::None).word(),
     };
     // By reference, for a copy would lie on the stack, of which there is none to spare.
+    let device = &params.ifindex;
     // SAFETY: see the note on the impl of `Tables`.
-    let Some(link) = (unsafe { maps::LINK_INDEX.get(&params.ifindex) }) else {
+    let Some(link) = (unsafe { maps::LINK_INDEX.get(device) }) else {
         return Route::new(Way::Elsewhere).word();
     };
     let link = *link as u8;

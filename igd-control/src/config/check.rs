@@ -63,6 +63,19 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     if interface.len() > 15 || interface.contains(|c: char| c == '/' || c.is_whitespace()) {
         return violation("upstream.interface", "must be the name of an interface, or empty");
     }
+    for (key, text) in [
+        ("upstream.clat-prefix", &config.upstream.clat_prefix),
+        ("upstream.nat64-prefix", &config.upstream.nat64_prefix),
+    ] {
+        if let Err(message) = text.parse::<crate::upstream::Prefix>()
+            && !text.is_empty()
+        {
+            return violation(key, message);
+        }
+    }
+    if config.upstream.nat64_prefix.is_empty() && !config.upstream.clat_prefix.is_empty() {
+        return violation("upstream.clat-prefix", "needs a nat64-prefix beside it");
+    }
     if !config.upstream.stun_server.is_empty() && config.upstream.stun_server().is_none() {
         let message = "must be a host's name or IPv4 address, with or without :PORT, or empty";
         return violation("upstream.stun-server", message);

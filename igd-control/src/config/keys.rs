@@ -261,6 +261,20 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "upstream",
+        "clat-prefix",
+        "\"\"",
+        "Where the NAT upstream is a NAT64 (464XLAT): the prefix behind which a translator at our end puts the \
+         LAN's IPv4 addresses, as in \"2001:db8:64::/96\". Mappings are then asked for by those addresses, of \
+         a server of IPv6. Empty: the NAT upstream sees IPv4.",
+    ),
+    key(
+        "upstream",
+        "nat64-prefix",
+        "\"64:ff9b::/96\"",
+        "With clat-prefix: the prefix behind which that NAT64 has the IPv4 addresses of remote hosts.",
+    ),
+    key(
+        "upstream",
         "stun-server",
         "\"\"",
         "STUN server that is asked, at the start, after a change of address and every hour, from which address \

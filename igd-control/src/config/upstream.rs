@@ -1,7 +1,7 @@
 //! `[upstream]`
 
 pub use crate::igd::PrivateAddress;
-use crate::upstream::ServerAddress;
+use crate::upstream::{ServerAddress, Xlat};
 use crate::wire::stun;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -16,6 +16,10 @@ pub struct Upstream {
     pub interface: String,
     /// File in which a DHCP client leaves the server's address; empty: none.
     pub server_file: PathBuf,
+    /// Prefix in which a NAT64 upstream sees the LAN; empty: it is none.
+    pub clat_prefix: String,
+    /// Prefix in which that NAT64's clients see remote hosts.
+    pub nat64_prefix: String,
     /// STUN server that is asked for the address that it sees, with or without a port; empty: none.
     pub stun_server: String,
     /// What control points are told of an external address that the Internet does not route.
@@ -28,6 +32,8 @@ impl Default for Upstream {
             server: "none".to_owned(),
             interface: String::new(),
             server_file: PathBuf::new(),
+            clat_prefix: String::new(),
+            nat64_prefix: "64:ff9b::/96".to_owned(),
             stun_server: String::new(),
             private_address: PrivateAddress::default(),
         }
@@ -73,6 +79,12 @@ impl Upstream {
     /// The file that says it.
     pub fn server_file(&self) -> Option<&Path> {
         Some(self.server_file.as_path()).filter(|path| !path.as_os_str().is_empty())
+    }
+
+    /// How addresses are written to the server of a NAT64; `None` where it is none.
+    pub fn xlat(&self) -> Option<Xlat> {
+        let internal = self.clat_prefix.parse().ok()?;
+        Some(Xlat { internal, remote: self.nat64_prefix.parse().ok()? })
     }
 
     /// The STUN server's name or address, and its port.

@@ -12,6 +12,7 @@ pub mod lan;
 mod lease;
 mod place;
 mod stun;
+mod xlat;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -22,3 +23,4 @@ pub use interworking::{Interworking, InterworkingConfig, Outcome, Port, State};
 pub use lease::Lease;
 pub use place::{Candidates, ServerAddress, ServerPlace, addresses, default_gateway};
 pub use stun::{Seen, StunCheck};
+pub use xlat::{Prefix, Xlat};

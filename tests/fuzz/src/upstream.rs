@@ -1,6 +1,8 @@
 //! What servers beyond the gateway send it: answers and announcements of PCP and NAT-PMP, and of STUN.
 
-use igd_control::upstream::{Client, ClientConfig, Key, ServerPlace, StunCheck, Wanted};
+use igd_control::upstream::{
+    Client, ClientConfig, Key, Prefix, ServerPlace, StunCheck, Wanted, Xlat,
+};
 use igd_control::wire::stun::{TransactionId, binding_response, mapped_address};
 use nat_common::{BootTime, Protocol};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
@@ -16,18 +18,22 @@ const ID: TransactionId = TransactionId([7; 12]);
 /// Steps that are taken, so that an input ends.
 const STEPS: usize = 64;
 
-/// Takes datagrams, each behind its length and the seconds that pass before it, from a server of IPv4 and
-/// then the same from one of IPv6. The client stays within its window and holds no lease that has ended.
+/// Takes datagrams, each behind its length and the seconds that pass before it, from a server of IPv4, then
+/// the same from one of IPv6, and from that of a NAT64. The client stays within its window and holds no lease that has ended.
 pub fn run(input: &[u8]) {
-    for place in [PLACE, PLACE_6] {
-        from(place, input);
+    let prefix = |text: &str| text.parse::<Prefix>().ok();
+    let prefixes = prefix("2001:db8::/96").zip(prefix("64:ff9b::/96"));
+    let xlat = prefixes.map(|(internal, remote)| Xlat { internal, remote });
+    for (place, xlat) in [(PLACE, None), (PLACE_6, None), (PLACE_6, xlat)] {
+        from(place, xlat, input);
     }
 }
 
-fn from(place: ServerPlace, input: &[u8]) {
+fn from(place: ServerPlace, xlat: Option<Xlat>, input: &[u8]) {
     let mut now = BootTime(1_000_000_000);
     let (client, server) = (place.client(OWN), place.server());
-    let config = ClientConfig { own: OWN, client, server, secret: Uuid::from_u128(7), seed: 1 };
+    let config =
+        ClientConfig { own: OWN, client, server, secret: Uuid::from_u128(7), seed: 1, xlat };
     let mut client = Client::new(config);
     let mut check = StunCheck::new();
     check.own_is(now, Some(OWN));

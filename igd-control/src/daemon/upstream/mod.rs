@@ -90,6 +90,7 @@ impl Upstream {
             seed: fastrand::u64(..),
             nat,
             private_address: config.private_address,
+            xlat: config.xlat(),
         });
         Some(Self {
             machine: Mutex::new(machine),

@@ -74,7 +74,7 @@ impl Client {
         let (mapping, remote) = match response.operation() {
             Some(Operation::Map(mapping)) => (mapping, None),
             Some(Operation::Peer(mapping, remote)) => {
-                let IpAddr::V4(address) = remote.address else { return };
+                let Some(address) = self.config.remote_of(remote.address) else { return };
                 (mapping, Some(SocketAddrV4::new(address, remote.port)))
             }
             Some(Operation::Announce) | None => return,
@@ -120,17 +120,13 @@ impl Client {
         options: &[PcpOption],
     ) -> Option<Key> {
         let third = options.iter().find_map(|option| match option {
-            PcpOption::ThirdParty(IpAddr::V4(address)) => Some(*address),
+            PcpOption::ThirdParty(address) => Some(*address),
             _ => None,
         });
         let protocol = [Protocol::Tcp, Protocol::Udp]
             .into_iter()
             .find(|protocol| number(*protocol) == mapping.protocol)?;
-        let address = match (third, self.config.client) {
-            (Some(third), _) => third,
-            (None, IpAddr::V4(own)) => own,
-            (None, IpAddr::V6(_)) => return None,
-        };
+        let address = self.config.internal_of(third.unwrap_or(self.config.client))?;
         let internal = SocketAddrV4::new(address, mapping.internal_port);
         Some(Key { protocol, internal, remote })
     }

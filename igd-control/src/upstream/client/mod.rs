@@ -7,6 +7,7 @@ mod send;
 use super::backoff::Backoff;
 use super::epoch::ServerEpoch;
 use super::lease::Lease;
+use super::xlat::Xlat;
 use crate::mapping::Random;
 use crate::wire::pcp::{Filter, Nonce, ResultCode};
 use nat_common::time::NANOS_PER_SEC;
@@ -149,6 +150,38 @@ pub struct ClientConfig {
     pub secret: Uuid,
     /// Where random pauses begin.
     pub seed: u64,
+    /// How addresses are written where the server's NAT is a NAT64; `None`: as they are.
+    pub xlat: Option<Xlat>,
+}
+
+impl ClientConfig {
+    /// An internal address, as the server knows it.
+    fn internal(&self, address: Ipv4Addr) -> IpAddr {
+        self.xlat.map_or(IpAddr::V4(address), |xlat| xlat.internal.with(address))
+    }
+
+    /// The internal address that a server's answer names.
+    fn internal_of(&self, named: IpAddr) -> Option<Ipv4Addr> {
+        match (self.xlat, named) {
+            (Some(xlat), named) => xlat.internal.without(named),
+            (None, IpAddr::V4(address)) => Some(address),
+            (None, IpAddr::V6(_)) => None,
+        }
+    }
+
+    /// The address of a remote peer, as the server knows it from its clients.
+    fn remote(&self, address: Ipv4Addr) -> IpAddr {
+        self.xlat.map_or(IpAddr::V4(address), |xlat| xlat.remote.with(address))
+    }
+
+    /// The remote peer that a server's answer names.
+    fn remote_of(&self, named: IpAddr) -> Option<Ipv4Addr> {
+        match (self.xlat, named) {
+            (Some(xlat), named) => xlat.remote.without(named),
+            (None, IpAddr::V4(address)) => Some(address),
+            (None, IpAddr::V6(_)) => None,
+        }
+    }
 }
 
 /// What is being done about a mapping.

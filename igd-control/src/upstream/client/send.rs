@@ -7,7 +7,7 @@ use super::{
 use crate::upstream::backoff::Backoff;
 use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, RemotePeer, Request, ResultCode};
 use nat_common::Protocol;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
 impl Client {
     /// Does what is due.
@@ -198,14 +198,18 @@ impl Client {
         mapping: Mapping,
         mut options: Vec<PcpOption>,
     ) {
-        let (client, internal) = (self.config.client, IpAddr::V4(*key.internal.ip()));
+        if let Some(xlat) = self.config.xlat {
+            options = options.into_iter().map(|option| xlat.option(option)).collect();
+        }
+        let client = self.config.client;
+        let internal = self.config.internal(*key.internal.ip());
         if internal != client {
             options.insert(0, PcpOption::ThirdParty(internal));
         }
         let operation = match key.remote {
             None => Operation::Map(mapping),
             Some(remote) => {
-                let (address, port) = ((*remote.ip()).into(), remote.port());
+                let (address, port) = (self.config.remote(*remote.ip()), remote.port());
                 Operation::Peer(mapping, RemotePeer { port, address })
             }
         };

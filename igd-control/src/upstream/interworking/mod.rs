@@ -14,7 +14,7 @@ mod state;
 
 pub use state::State;
 
-use super::{Client, ClientConfig, Key, ServerPlace, Service, Wanted};
+use super::{Client, ClientConfig, Key, ServerPlace, Service, Wanted, Xlat};
 use crate::igd::{Gateway, Outside, PrivateAddress};
 use crate::mapping::{MappingKey, PacketPath, PeerKey};
 use crate::wire::pcp::ResultCode;
@@ -75,6 +75,8 @@ pub struct InterworkingConfig {
     pub nat: bool,
     /// What control points are told of an external address that the Internet does not route.
     pub private_address: PrivateAddress,
+    /// How addresses are written to a server that is asked by IPv6, where its NAT is a NAT64.
+    pub xlat: Option<Xlat>,
 }
 
 /// The mirror.
@@ -306,9 +308,10 @@ impl Interworking {
         let same_network = ends.map(|ends| ends.0) == current.map(|current| current.0);
         self.doubted &= same_network;
         self.config.seed = self.config.seed.wrapping_add(1);
-        let InterworkingConfig { secret, seed, .. } = self.config;
+        let InterworkingConfig { secret, seed, xlat, .. } = self.config;
         self.client = ends.map(|(own, client, server)| {
-            Client::new(ClientConfig { own, client, server, secret, seed })
+            let xlat = xlat.filter(|_| client.is_ipv6());
+            Client::new(ClientConfig { own, client, server, secret, seed, xlat })
         });
         self.address = None;
         self.heartbeat_port = DISCARD;

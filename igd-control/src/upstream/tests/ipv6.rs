@@ -4,6 +4,7 @@ use super::mirror;
 use super::server::{EXTERNAL, PLACE_6};
 use super::*;
 use crate::upstream::{Outcome, Port};
+use crate::wire::pcp::Operation;
 use std::net::IpAddr;
 
 /// A LAN host.
@@ -30,6 +31,42 @@ fn every_mapping_is_asked_for_by_third_party_from_our_address_of_ipv6() {
         world.exchange();
     }
     assert!(world.server.mappings.is_empty(), "given back by THIRD_PARTY, too");
+}
+
+/// What is asked of a NAT64's server, and taken from its answers.
+#[test]
+fn a_nat64_knows_the_lan_and_remote_hosts_behind_their_prefixes() {
+    let xlat = Xlat {
+        internal: "2001:db8:64::/96".parse().unwrap(),
+        remote: "64:ff9b::/96".parse().unwrap(),
+    };
+    let mut world = World::translated(PLACE_6, Some(xlat));
+    let friend = SocketAddrV4::new(Ipv4Addr::new(198, 51, 100, 7), 53);
+    let mapped = endpoint(HOST, 80);
+    let session = Key { remote: Some(friend), ..endpoint(HOST, 81) };
+    let filter = Filter { prefix: 128, port: 0, address: (*friend.ip()).into() };
+    for key in [mapped, session] {
+        let mut wanted = Wanted::exactly(key.internal.port(), world.now.plus_secs(600));
+        wanted.filters = if key == mapped { vec![filter] } else { Vec::new() };
+        world.client.want(world.now, key, wanted);
+        world.exchange();
+        let lease = world.client.lease(&key).expect("granted");
+        assert_eq!((lease.address, lease.port), (EXTERNAL, key.internal.port()));
+    }
+    let requests: Vec<_> =
+        world.sent.iter().map(|(_, datagram)| Request::decode(datagram).unwrap()).collect();
+    let host: IpAddr = "2001:db8:64::c0a8:4d02".parse().unwrap();
+    let there: IpAddr = "64:ff9b::c633:6407".parse().unwrap();
+    assert!(requests.iter().all(|it| it.options[0] == PcpOption::ThirdParty(host)));
+    let filters = PcpOption::Filter(Filter { address: there, ..filter });
+    assert!(requests[0].options.contains(&filters), "{:?}", requests[0].options);
+    let Operation::Peer(_, remote) = requests[1].operation else { panic!("no PEER") };
+    assert_eq!((remote.address, remote.port), (there, 53));
+    for key in [mapped, session] {
+        world.client.forget(world.now, &key);
+    }
+    world.exchange();
+    assert!(world.server.mappings.is_empty(), "and given back");
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
 pub(super) fn config(nat: bool) -> InterworkingConfig {
     let private_address = PrivateAddress::Truth;
-    InterworkingConfig { secret: Uuid::from_u128(9), seed: 3, nat, private_address }
+    InterworkingConfig { secret: Uuid::from_u128(9), seed: 3, nat, private_address, xlat: None }
 }
 
 /// A gateway, its mirror, and the server.

@@ -8,7 +8,7 @@ mod random;
 pub(crate) mod server;
 mod timing;
 
-use super::{Client, ClientConfig, EndReason, Event, Key, ServerPlace, Service, Wanted};
+use super::{Client, ClientConfig, EndReason, Event, Key, ServerPlace, Service, Wanted, Xlat};
 use crate::wire::pcp::{Filter, PcpOption, Request, ResultCode};
 use nat_common::{BootTime, Protocol};
 use server::{OWN, PLACE, SERVER, Server};
@@ -35,9 +35,13 @@ impl World {
     }
 
     fn with(place: ServerPlace) -> Self {
+        Self::translated(place, None)
+    }
+
+    fn translated(place: ServerPlace, xlat: Option<Xlat>) -> Self {
         let client = place.client(OWN);
         let (secret, seed) = (Uuid::from_u128(7), 1);
-        let config = ClientConfig { own: OWN, client, server: place.server(), secret, seed };
+        let config = ClientConfig { own: OWN, client, server: place.server(), secret, seed, xlat };
         Self {
             now: START,
             client: Client::new(config),

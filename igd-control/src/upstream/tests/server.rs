@@ -167,7 +167,11 @@ impl Server {
         if is(3) && !self.knows_filters {
             return Err(ResultCode::UnsuppOption);
         }
-        let IpAddr::V4(client) = request.internal_client() else { panic!("IPv4 only") };
+        let client = match request.internal_client() {
+            IpAddr::V4(address) => address,
+            // That of a translator, behind its prefix.
+            IpAddr::V6(address) => Ipv4Addr::from_bits(address.to_bits() as u32),
+        };
         let internal = SocketAddrV4::new(client, asked.internal_port);
         self.mappings.retain(|held| held.until > now);
         let known = self.mappings.iter().position(|held| {

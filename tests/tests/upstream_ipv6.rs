@@ -16,8 +16,8 @@ use nat_tests::lease::{tcp_opens, udp_answers};
 use serde_json::Value;
 use std::fs;
 use std::net::{Ipv6Addr, SocketAddrV4, SocketAddrV6, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Looks for a server whose address has changed are so far apart, and one that does not answer is given up
@@ -124,6 +124,8 @@ struct Server {
     socket: UdpSocket,
     epoch: Arc<AtomicU32>,
     asked: Arc<AtomicUsize>,
+    /// The option with which the last request has begun.
+    option: Arc<Mutex<Vec<u8>>>,
     _receiver: Receiver,
 }
 
@@ -132,6 +134,8 @@ impl Server {
         let socket = lab.wan.udp(&format!("[{CARRIER_6}]:5351"))?;
         let (epoch, asked) = (Arc::new(AtomicU32::new(epoch)), Arc::new(AtomicUsize::new(0)));
         let (told, count) = (Arc::clone(&epoch), Arc::clone(&asked));
+        let option = Arc::new(Mutex::new(Vec::new()));
+        let first = Arc::clone(&option);
         let receiver = Receiver::start(socket.try_clone()?, move |socket, datagram, from| {
             // What stands before the external port, and behind the external address.
             let parts = (datagram.get(4..8), datagram.get(24..42), datagram.get(60..));
@@ -140,11 +144,12 @@ impl Server {
             let address = WAN_FAR_SIDE.to_ipv6_mapped().octets();
             let head = head(1, lifetime, &told);
             let answer = [&head, asked, &port, &address, options].concat();
+            *first.lock().unwrap_or_else(PoisonError::into_inner) = options.to_vec();
             count.fetch_add(1, Ordering::Relaxed);
             // A client that has gone away is no matter of the server.
             let _ = socket.send_to(&answer, from);
         })?;
-        Ok(Self { socket, epoch, asked, _receiver: receiver })
+        Ok(Self { socket, epoch, asked, option, _receiver: receiver })
     }
 
     /// Tells that it has lost its state.
@@ -176,6 +181,22 @@ fn announcements_are_heard_by_ipv6() -> Result<()> {
         let asked = || Ok(server.asked.load(Ordering::Relaxed) > before);
         wait_until("the mapping asked for again", SOON, asked)?;
     }
+    daemon.stop()?;
+    lab.finish()
+}
+
+#[test]
+fn the_server_of_a_nat64_is_asked_for_what_it_sees_of_us() -> Result<()> {
+    let lab = beneath()?;
+    let server = Server::start(&lab, 100_000)?;
+    let prefix = "clat-prefix = \"2001:db8:64::/96\"\n";
+    let daemon = start(&lab, &(upstream(&CARRIER_6.to_string()) + prefix))?;
+    says(&daemon, "0 of 0 mappings in force")?;
+    let internal = Ipv6Addr::new(0x2001, 0xdb8, 0x64, 0, 0, 0, 0, 0).to_bits();
+    let internal = internal | u128::from(BENEATH.to_bits());
+    // THIRD_PARTY, of 16 bytes.
+    let expected = [&[1, 0, 0, 16][..], &internal.to_be_bytes()].concat();
+    assert_eq!(*server.option.lock().unwrap_or_else(PoisonError::into_inner), expected);
     daemon.stop()?;
     lab.finish()
 }

@@ -60,8 +60,8 @@ struct Data {
     contestants: Vec<Kind>,
     /// Compares with the figures in docs/performance.json, and fails when something got worse by more than
     /// chance explains: what the spread and the number of rounds of both runs leave open in one case of a hundred,
-    /// and a tenth at least. Three rounds tell little; by default a third more is found on a machine that is
-    /// not too restless.
+    /// and two fifths at least, since tables lie elsewhere in the memory of each run. Three rounds tell little; by
+    /// default half as much again is found on a machine that is not too restless.
     #[arg(long)]
     check: bool,
     /// Writes the figures to docs/performance.json, and draws docs/performance.svg.

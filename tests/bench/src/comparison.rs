@@ -16,26 +16,38 @@ pub(crate) enum Worse {
 /// How many rounds' worth the usual spread is.
 const USUAL_ROUNDS: u32 = 4;
 
-/// What two runs of the same program may differ by, as a part of the figure: their tables lie elsewhere in
-/// memory, which is the same for all rounds of a run.
+/// What two runs of the same program may differ by, as a part of the figure.
 const BETWEEN_RUNS: f64 = 0.1;
+/// The same of the packet path, whose tables lie elsewhere in memory in each run, and in the same place for all
+/// rounds of it. Two quiet runs one after the other differed by up to 36 of a hundred.
+const BETWEEN_TABLES: f64 = 0.4;
 
 /// What is usual among some figures of a run: the spread of most is about so large a part of the figure.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Usual(Option<f64>);
+pub(crate) struct Usual {
+    part: Option<f64>,
+    /// See [`BETWEEN_RUNS`].
+    between: f64,
+}
 
 impl Usual {
     /// Among these.
     pub(crate) fn of(figures: impl Iterator<Item = Stat>) -> Self {
         let parts: Vec<f64> =
             figures.map(|stat| part(&stat)).filter(|part| part.is_finite()).collect();
-        Self((!parts.is_empty()).then(|| Stat::of(parts).median))
+        let part = (!parts.is_empty()).then(|| Stat::of(parts).median);
+        Self { part, between: BETWEEN_RUNS }
+    }
+
+    /// Of figures of the packet path.
+    pub(crate) fn with_tables(self) -> Self {
+        Self { between: BETWEEN_TABLES, ..self }
     }
 
     /// How far the median of a run may be from what more rounds would have given, in one case of a hundred further.
     /// Infinite when nothing tells.
     fn error(self, stat: &Stat) -> f64 {
-        let usual = self.0.map_or((0, 0.0), |part| (USUAL_ROUNDS, part));
+        let usual = self.part.map_or((0, 0.0), |part| (USUAL_ROUNDS, part));
         let own = (stat.rounds.saturating_sub(1), part(stat));
         let freedom = own.0 + usual.0;
         let squares = [own, usual].map(|(freedom, part)| f64::from(freedom) * part * part);
@@ -102,7 +114,7 @@ impl Comparison {
             (None, None) => return,
         };
         let whole = old.median.abs();
-        let chance = usual.error(&old).hypot(usual.error(&new)).max(BETWEEN_RUNS * whole);
+        let chance = usual.error(&old).hypot(usual.error(&new)).max(usual.between * whole);
         // It could have doubled, or halved, unnoticed.
         let (moved, most) = match worse {
             Worse::Higher => (new.median - old.median, whole),
@@ -133,7 +145,13 @@ mod tests {
 
     fn compared(old: Stat, new: Stat, usual: f64) -> Comparison {
         let mut comparison = Comparison::default();
-        comparison.add("figure", Some(old), Some(new), Worse::Higher, Usual(Some(usual)));
+        comparison.add(
+            "figure",
+            Some(old),
+            Some(new),
+            Worse::Higher,
+            Usual { part: Some(usual), between: BETWEEN_RUNS },
+        );
         comparison
     }
 
@@ -168,6 +186,19 @@ mod tests {
     }
 
     #[test]
+    fn tables_that_lie_elsewhere_are_no_news_and_half_as_much_again_is() {
+        let steady = |median: f64| stat(0.98 * median, median, 1.02 * median, 15);
+        let worse = |now| {
+            let mut comparison = Comparison::default();
+            let usual = Usual::of([steady(1.0)].into_iter()).with_tables();
+            let (old, new) = (Some(steady(6.85)), Some(steady(now)));
+            comparison.add("figure", old, new, Worse::Higher, usual);
+            comparison.worse.len()
+        };
+        assert_eq!((worse(9.31), worse(6.85 * 1.5)), (0, 1));
+    }
+
+    #[test]
     fn a_restless_run_is_not_a_worse_one_unless_it_is_much_worse() {
         let old = stat(1.9, 2.0, 2.1, 9);
         let comparison = compared(old, stat(1.0, 3.0, 6.0, 5), 0.1);
@@ -185,7 +216,7 @@ mod tests {
             Some(one),
             Some(stat(9.0, 9.0, 9.0, 1)),
             Worse::Higher,
-            Usual(None),
+            Usual { part: None, between: BETWEEN_RUNS },
         );
         assert_eq!((comparison.compared, comparison.worse.len()), (0, 0), "{comparison:?}");
     }

@@ -1,8 +1,10 @@
 //! What the tests of a gateway beneath a carrier's NAT share.
 
+use crate::client::Upnpc;
 use crate::daemon::Daemon;
-use crate::lab::{Carrier, Lab, WAN_FAR_SIDE};
-use anyhow::Result;
+use crate::lab::{Carrier, FAR_HOST, LAN_HOST, Lab, WAN_FAR_SIDE, tcp_seen_as};
+use crate::lease::udp_answers;
+use anyhow::{Result, ensure};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
@@ -37,6 +39,30 @@ pub fn served<'lab>(lab: &'lab Lab, configuration: &str) -> Result<(Carrier<'lab
     let daemon = start(lab, configuration)?;
     says(&daemon, "0 of 0 mappings in force")?;
     Ok((carrier, daemon))
+}
+
+/// Opens port 6000 of the carrier to [`INSIDE`] by upnpc, for TCP and UDP, and has both come in from the Internet to
+/// the reflectors that are there.
+///
+/// # Errors
+/// When upnpc is told another address, or packets do not arrive and come back.
+pub fn opened_by_upnpc<'lab>(
+    lab: &'lab Lab,
+    carrier: &Carrier<'_>,
+    daemon: &Daemon<'_>,
+) -> Result<Upnpc<'lab>> {
+    let upnpc = Upnpc::searching(&lab.lan);
+    for protocol in ["TCP", "UDP"] {
+        let lan = LAN_HOST.to_string();
+        let printed = upnpc.run(&["-a", &lan, "5600", "6000", protocol, "604800"])?;
+        let redirected = format!("external {WAN_FAR_SIDE}:6000 {protocol} is redirected");
+        ensure!(printed.contains(&redirected), "{printed}\n{}\n{}", carrier.log(), daemon.log());
+    }
+    let far = lab.far()?;
+    let seen = tcp_seen_as(&mut far.tcp_connect(beyond(6000))?)?;
+    ensure!(*seen.ip() == FAR_HOST, "{seen}");
+    ensure!(udp_answers(far, beyond(6000))?, "no answer to UDP");
+    Ok(upnpc)
 }
 
 /// Waits until `igd-control status` says this of the server.

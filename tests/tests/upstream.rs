@@ -2,16 +2,16 @@
 //! PREFER_FAILURE by success and another port.
 
 use anyhow::{Context, Result, ensure};
-use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, says};
+use nat_tests::beneath::{self, INSIDE, NOTICED, SOON, beyond, opened_by_upnpc, says};
+use nat_tests::client::Gateway;
 use nat_tests::client::independent;
 use nat_tests::client::pcp::{Client, Map, Peer, UDP};
 use nat_tests::client::soap::{MAPPING, Mapping, WAN_IP_CONNECTION_1};
-use nat_tests::client::{Gateway, Upnpc};
 use nat_tests::daemon::{Daemon, binary};
 use nat_tests::demo;
 use nat_tests::lab::{
     BENEATH, CARRIER, Carrier, FAR_HOST, LAN_HOST, Lab, NatPmpServer, OTHER_FAR_SIDE, Process,
-    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, tcp_seen_as, udp_seen_as, wait_until,
+    ROUTER_LAN, TcpReflector, UdpReflector, WAN_FAR_SIDE, udp_seen_as, wait_until,
 };
 use nat_tests::lease::{tcp_is_shut, udp_answers, udp_is_silent};
 use std::fs;
@@ -55,18 +55,10 @@ fn upnpc_opens_a_port_through_two_nats() -> Result<()> {
         return Ok(());
     }
     let lab = lab_beneath()?;
-    let (_carrier, daemon) = served(&lab)?;
+    let (carrier, daemon) = served(&lab)?;
     let _servers = (UdpReflector::start(&lab.lan, INSIDE)?, TcpReflector::start(&lab.lan, INSIDE)?);
-    let upnpc = Upnpc::searching(&lab.lan);
-    for protocol in ["TCP", "UDP"] {
-        let lan = LAN_HOST.to_string();
-        let printed = upnpc.run(&["-a", &lan, "5600", "6000", protocol, "604800"])?;
-        let redirected = format!("external {WAN_FAR_SIDE}:6000 {protocol} is redirected");
-        ensure!(printed.contains(&redirected), "{printed}");
-    }
+    let upnpc = opened_by_upnpc(&lab, &carrier, &daemon)?;
     let far = lab.far()?;
-    assert_eq!(*tcp_seen_as(&mut far.tcp_connect(beyond(6000))?)?.ip(), FAR_HOST);
-    ensure!(udp_answers(far, beyond(6000))?);
     let listed = upnpc.run(&["-l"])?;
     ensure!(listed.contains("6000->192.168.77.2:5600"), "{listed}");
     says(&daemon, "2 of 2 mappings in force")?;

@@ -60,7 +60,7 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
         return violation("upstream.server", message);
     }
     let interface = &config.upstream.interface;
-    if interface.len() > 15 || interface.contains(|c: char| c == '/' || c.is_whitespace()) {
+    if !interface.is_empty() && !is_interface(interface) {
         return violation("upstream.interface", "must be the name of an interface, or empty");
     }
     for (key, text) in [
@@ -127,6 +127,12 @@ pub(super) fn values(config: &Config) -> Result<(), Violation> {
     Ok(())
 }
 
+/// Whether an interface can have this name.
+fn is_interface(name: &str) -> bool {
+    let odd = |c: char| c == '/' || c.is_whitespace();
+    !(name.is_empty() || name.len() > INTERFACE_NAME || name.contains(odd))
+}
+
 /// Checks the interfaces that file and flags name together.
 pub(super) fn interfaces(interfaces: &Interfaces) -> Result<(), String> {
     let Interfaces { lan, wan, .. } = interfaces;
@@ -138,8 +144,7 @@ pub(super) fn interfaces(interfaces: &Interfaces) -> Result<(), String> {
     }
     let mut seen = HashSet::new();
     for name in lan.iter().chain([wan]) {
-        let odd = |c: char| c == '/' || c.is_whitespace();
-        if name.is_empty() || name.len() > INTERFACE_NAME || name.contains(odd) {
+        if !is_interface(name) {
             return Err(format!("{name:?} cannot be the name of an interface"));
         }
         if !seen.insert(name) {

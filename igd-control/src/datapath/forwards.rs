@@ -123,7 +123,7 @@ impl Forwards {
     fn try_open(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
         let endpoint = lease::endpoint(forward);
         let flags = lease::flags(forward);
-        let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
+        let index = index_of(forward);
         let shared = Arc::clone(&self.shared);
         let slot = shared.maps.ports.slot(index).ok_or(PathError::Failed)?;
         let yielding = shared.maps.settings()?.yielding(now, forward.protocol);
@@ -201,22 +201,15 @@ impl Forwards {
     /// what voids the sessions that live by them too; then it changes, by one store. After that the
     /// slots can be cleared one by one.
     fn try_close_all(&mut self, now: BootTime, forwards: &[PortForward]) -> anyhow::Result<()> {
-        let slot = |forward: &PortForward| {
-            let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
-            self.shared.maps.ports.slot(index)
-        };
         // Nobody else changes the settings meanwhile.
         self.shared.maps.change_settings(|settings| {
             for forward in forwards {
-                if let Some(slot) = slot(forward) {
+                if let Some(slot) = self.shared.maps.ports.slot(index_of(forward)) {
                     slot.end_with(lease::endpoint(forward), settings.forward_generation);
                 }
             }
             settings.forward_generation = settings.forward_generation.wrapping_add(1);
         })?;
-        for slot in forwards.iter().filter_map(slot) {
-            slot.clear_ended();
-        }
         for forward in forwards {
             self.clear(now, forward)?;
         }
@@ -225,8 +218,9 @@ impl Forwards {
 
     /// Takes a forward out of its slot.
     fn clear(&mut self, now: BootTime, forward: &PortForward) -> anyhow::Result<()> {
-        let index = slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port);
+        let index = index_of(forward);
         if let Some(slot) = self.shared.maps.ports.slot(index) {
+            slot.clear_ended();
             // Not ours any more when the lease ran out and somebody else has claimed it since.
             let _ = slot.close_forward(now, lease::endpoint(forward));
             if let Some(log) = &self.shared.mapping_log {
@@ -241,6 +235,11 @@ impl Forwards {
         self.clear(now, forward)?;
         self.void_bound_sessions()
     }
+}
+
+/// The slot of a forward.
+fn index_of(forward: &PortForward) -> u32 {
+    slot_index(u32::from(POOL_INDEX), forward.protocol, forward.external_port)
 }
 
 fn full(error: &anyhow::Error) -> anyhow::Error {

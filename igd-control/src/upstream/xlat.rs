@@ -27,6 +27,20 @@ impl Prefix {
     }
 }
 
+/// An address of IPv4 as it is written where all lie behind this prefix, if behind any.
+pub(super) fn written(prefix: Option<Prefix>, address: Ipv4Addr) -> IpAddr {
+    prefix.map_or(IpAddr::V4(address), |prefix| prefix.with(address))
+}
+
+/// The address of IPv4 that was [`written`] so.
+pub(super) fn read(prefix: Option<Prefix>, address: IpAddr) -> Option<Ipv4Addr> {
+    match (prefix, address) {
+        (Some(prefix), address) => prefix.without(address),
+        (None, IpAddr::V4(address)) => Some(address),
+        (None, IpAddr::V6(_)) => None,
+    }
+}
+
 impl FromStr for Prefix {
     type Err = &'static str;
 

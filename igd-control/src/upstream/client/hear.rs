@@ -6,6 +6,7 @@ use super::{
 use crate::upstream::backoff::part;
 use crate::upstream::epoch::Rule;
 use crate::upstream::lease::Lease;
+use crate::upstream::xlat;
 use crate::wire::pcp::{Mapping, Operation, PcpOption, Response, ResponseError, ResultCode};
 use nat_common::Protocol;
 use nat_common::time::NANOS_PER_SEC;
@@ -74,7 +75,9 @@ impl Client {
         let (mapping, remote) = match response.operation() {
             Some(Operation::Map(mapping)) => (mapping, None),
             Some(Operation::Peer(mapping, remote)) => {
-                let Some(address) = self.config.remote_of(remote.address) else { return };
+                let Some(address) = xlat::read(self.config.remote(), remote.address) else {
+                    return;
+                };
                 (mapping, Some(SocketAddrV4::new(address, remote.port)))
             }
             Some(Operation::Announce) | None => return,
@@ -126,7 +129,8 @@ impl Client {
         let protocol = [Protocol::Tcp, Protocol::Udp]
             .into_iter()
             .find(|protocol| number(*protocol) == mapping.protocol)?;
-        let address = self.config.internal_of(third.unwrap_or(self.config.client))?;
+        let named = third.unwrap_or(self.config.client);
+        let address = xlat::read(self.config.internal(), named)?;
         let internal = SocketAddrV4::new(address, mapping.internal_port);
         Some(Key { protocol, internal, remote })
     }

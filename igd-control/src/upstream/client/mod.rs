@@ -7,7 +7,7 @@ mod send;
 use super::backoff::Backoff;
 use super::epoch::ServerEpoch;
 use super::lease::Lease;
-use super::xlat::Xlat;
+use super::xlat::{Prefix, Xlat};
 use crate::mapping::Random;
 use crate::wire::pcp::{Filter, Nonce, ResultCode};
 use nat_common::time::NANOS_PER_SEC;
@@ -155,32 +155,14 @@ pub struct ClientConfig {
 }
 
 impl ClientConfig {
-    /// An internal address, as the server knows it.
-    fn internal(&self, address: Ipv4Addr) -> IpAddr {
-        self.xlat.map_or(IpAddr::V4(address), |xlat| xlat.internal.with(address))
+    /// Behind which prefix internal addresses lie, as the server knows them.
+    fn internal(&self) -> Option<Prefix> {
+        self.xlat.map(|xlat| xlat.internal)
     }
 
-    /// The internal address that a server's answer names.
-    fn internal_of(&self, named: IpAddr) -> Option<Ipv4Addr> {
-        match (self.xlat, named) {
-            (Some(xlat), named) => xlat.internal.without(named),
-            (None, IpAddr::V4(address)) => Some(address),
-            (None, IpAddr::V6(_)) => None,
-        }
-    }
-
-    /// The address of a remote peer, as the server knows it from its clients.
-    fn remote(&self, address: Ipv4Addr) -> IpAddr {
-        self.xlat.map_or(IpAddr::V4(address), |xlat| xlat.remote.with(address))
-    }
-
-    /// The remote peer that a server's answer names.
-    fn remote_of(&self, named: IpAddr) -> Option<Ipv4Addr> {
-        match (self.xlat, named) {
-            (Some(xlat), named) => xlat.remote.without(named),
-            (None, IpAddr::V4(address)) => Some(address),
-            (None, IpAddr::V6(_)) => None,
-        }
+    /// The same of remote peers.
+    fn remote(&self) -> Option<Prefix> {
+        self.xlat.map(|xlat| xlat.remote)
     }
 }
 

@@ -5,6 +5,7 @@ use super::{
     SILENCE, Service, WINDOW, Wanted,
 };
 use crate::upstream::backoff::Backoff;
+use crate::upstream::xlat;
 use crate::wire::pcp::{Filter, Mapping, Operation, PcpOption, RemotePeer, Request, ResultCode};
 use nat_common::Protocol;
 use std::net::Ipv4Addr;
@@ -202,14 +203,15 @@ impl Client {
             options = options.into_iter().map(|option| xlat.option(option)).collect();
         }
         let client = self.config.client;
-        let internal = self.config.internal(*key.internal.ip());
+        let internal = xlat::written(self.config.internal(), *key.internal.ip());
         if internal != client {
             options.insert(0, PcpOption::ThirdParty(internal));
         }
         let operation = match key.remote {
             None => Operation::Map(mapping),
             Some(remote) => {
-                let (address, port) = (self.config.remote(*remote.ip()), remote.port());
+                let address = xlat::written(self.config.remote(), *remote.ip());
+                let port = remote.port();
                 Operation::Peer(mapping, RemotePeer { port, address })
             }
         };

@@ -60,7 +60,9 @@ pub fn plan<T: Tables>(tables: &T, opening: &mut Opening<'_>) -> u64 {
 #[inline(always)]
 pub fn hold_while_calling<T: Tables>(tables: &T, opening: &Opening<'_>, route: Route) -> Step<()> {
     let calls = opening.hairpin && !opening.is_hairpinned_query() && !route.is_every_lan();
-    if calls && !opening.hold_port(tables, opening.now.plus_secs(1)) {
+    // Beside the generation, as all deadlines are: what ends in one second ends for every generation.
+    let moment = opening.now.in_generation(0).plus_secs(1);
+    if calls && !opening.hold_port(tables, moment) {
         return Err(Verdict::drop(Counter::DropUnmapped));
     }
     Ok(())

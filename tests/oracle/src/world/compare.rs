@@ -5,6 +5,11 @@ use crate::machine::{Action, Outcome};
 use crate::reference::Fate;
 use nat_ebpf::host::packet::{Body, Packet, protocol};
 
+/// The word of flags and offset in the first of two fragments: more follow.
+const FIRST: u16 = 0x2000;
+/// The offset in it.
+const OFFSET: u16 = 0x1fff;
+
 /// A packet in two fragments, if it may be fragmented and is long enough.
 pub(super) fn pieces(packet: &Packet) -> Vec<Packet> {
     let (header, payload) = match &packet.body {
@@ -18,7 +23,7 @@ pub(super) fn pieces(packet: &Packet) -> Vec<Packet> {
 }
 
 /// A packet whole or in two fragments.
-pub(super) fn pieces_of(packet: &Packet, number: usize) -> Vec<Packet> {
+fn pieces_of(packet: &Packet, number: usize) -> Vec<Packet> {
     match number {
         1 => vec![packet.clone()],
         _ => packet.fragments(&[first_len(packet)]),
@@ -30,8 +35,8 @@ fn first_len(packet: &Packet) -> usize {
     if packet.protocol() == protocol::TCP { 24 } else { 8 }
 }
 
-/// Compares what became of a packet, or of its first fragment, with what should. Tells what was sent by
-/// which link, whole.
+/// Compares what became of a packet, or of a fragment of it, with what should. Tells what was sent by which
+/// link, whole.
 pub(super) fn judge(
     fate: &Fate,
     outcome: &Outcome,
@@ -40,8 +45,12 @@ pub(super) fn judge(
     let found = &outcome.frame;
     // As much of a packet as came in.
     let as_came = |packet: &Packet| {
-        let number = if came.fragment == 0x2000 { 2 } else { 1 };
-        pieces_of(packet, number).swap_remove(0)
+        let (number, which) = match (came.fragment == FIRST, came.fragment & OFFSET) {
+            (true, _) => (2, 0),
+            (false, 0) => (1, 0),
+            _ => (2, 1),
+        };
+        pieces_of(packet, number).swap_remove(which)
     };
     match (fate, outcome.action) {
         (Fate::Pass, Action::Pass) | (Fate::Drop, Action::Drop) if *found == came.to_bytes() => {
@@ -68,7 +77,7 @@ pub(super) fn judge(
 }
 
 /// Whether a packet was sent like this by a link.
-pub(super) fn is_sent(outcome: &Outcome, link: u8, wanted: &Packet) -> Result<(), String> {
+fn is_sent(outcome: &Outcome, link: u8, wanted: &Packet) -> Result<(), String> {
     let Outcome { action, link: by, frame } = outcome;
     let by_it = by.is_none_or(|by| by == link);
     if *action != Action::Send || !by_it || *frame != wanted.to_bytes() {

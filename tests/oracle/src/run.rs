@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Names the environment variable with the seed to begin from.
 const SEED: &str = "ORACLE_SEED";
+/// Stands there for a seed that nobody has chosen.
+const RANDOM: &str = "random";
 /// Names the environment variable with the number of packets to play.
 const PACKETS: &str = "ORACLE_PACKETS";
 
@@ -45,13 +47,19 @@ pub struct Tally {
 }
 
 impl Run {
-    /// So many packets, or as many as `ORACLE_PACKETS` says, from a seed that nobody has chosen but
-    /// `ORACLE_SEED`. What fails is shrunk, and kept in the file `regressions` of the working directory,
-    /// which is tried first.
+    /// So many packets, or as many as `ORACLE_PACKETS` says, from the seed `ORACLE_SEED`: a number, or
+    /// `random` for another one each time. What fails is shrunk, and kept in the file `regressions` of the
+    /// working directory, which is tried first.
+    ///
+    /// # Panics
+    /// When either is set to something else.
     pub fn new(packets: u64, regressions: &'static str) -> Self {
-        let set = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
-        let seed = set(SEED).unwrap_or_else(|| RandomState::new().hash_one(()));
-        Self { seed, packets: set(PACKETS).unwrap_or(packets), regressions }
+        let seed = match std::env::var(SEED) {
+            Ok(seed) if seed != RANDOM => number(SEED, &seed),
+            _ => RandomState::new().hash_one(()),
+        };
+        let packets = std::env::var(PACKETS).map_or(packets, |wanted| number(PACKETS, &wanted));
+        Self { seed, packets, regressions }
     }
 
     /// Plays on a machine. Every sequence begins with one that `new` has made.
@@ -99,6 +107,10 @@ impl Run {
     fn explain(&self, error: &TestError<(Rules, Vec<Event>)>) -> String {
         format!("{SEED}={}: {error}", self.seed)
     }
+}
+
+fn number(name: &str, value: &str) -> u64 {
+    value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and must be a number"))
 }
 
 /// Plays a sequence on a machine and on the reference.

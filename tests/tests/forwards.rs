@@ -234,3 +234,26 @@ fn a_disabled_mapping_holds_its_port_in_silence_until_it_is_enabled() -> Result<
     drop(bpffs);
     lab.finish()
 }
+
+/// A client whose mappings are as many as the sessions that there may be takes nothing from the others.
+#[test]
+fn as_many_forwards_as_sessions_leave_flows_their_room() -> Result<()> {
+    const SESSIONS: u16 = 1_024;
+    let lab = Lab::home()?;
+    let mut config = format!("[nat]\nmax-sessions = {SESSIONS}\n");
+    for port in (20_000..).take(SESSIONS.into()) {
+        config.push_str(&format!(
+            "[[mapping]]\nprotocol = \"udp\"\nexternal-port = {port}\nclient = \"192.168.77.9\"\n"
+        ));
+    }
+    let daemon = Daemon::builder(&lab).configured(&config)?.start()?;
+    let server = SocketAddrV4::new(WAN_HOST, 7000);
+    let _server = UdpReflector::start(&lab.wan, &server.to_string())?;
+    for port in 30_000..30_016 {
+        let socket = lab.lan.udp(&format!("0.0.0.0:{port}"))?;
+        assert_eq!(udp_seen_as(&socket, server)?, external(port));
+    }
+    assert_eq!(daemon.counter("drop_table_full")?, 0);
+    daemon.stop()?;
+    lab.finish()
+}

@@ -373,6 +373,14 @@ impl Upnp {
     }
 }
 
+impl Config {
+    /// Most port forwards that there can be.
+    pub fn max_forwards(&self) -> u32 {
+        let of_operator = u32::try_from(self.mapping.len()).unwrap_or(u32::MAX);
+        self.policy.max_mappings.saturating_add(of_operator)
+    }
+}
+
 impl Policy {
     /// What requests are asked about.
     pub fn policy(&self) -> policy::Policy {

@@ -254,6 +254,7 @@ fn data_path_config(config: &Config) -> DataPathConfig {
         wan: config.interfaces.wan.clone(),
         pin_dir: config.daemon.pin_dir().map(Path::to_owned),
         max_sessions: config.nat.max_sessions,
+        max_forwards: config.max_forwards(),
         pool: config.nat.pool(),
         mapping_log: config.nat.mapping_log().map(Path::to_owned),
         xdp_mode: config.interfaces.xdp_mode,

@@ -47,6 +47,7 @@ pub use inspect::Inspector;
 pub(crate) use offload::{Offloads, offloads};
 pub use plane::{Inspect, Plane};
 pub use port_table::{Mapped, PortTable};
+pub use program::endpoints;
 pub use routed::Routed;
 pub use sweep::Swept;
 pub use unload::unload;
@@ -96,6 +97,8 @@ pub struct DataPathConfig {
     pub pin_dir: Option<PathBuf>,
     /// Most sessions.
     pub max_sessions: u32,
+    /// Most port forwards.
+    pub max_forwards: u32,
     /// External addresses; none: the WAN interface's first.
     pub pool: Vec<Ipv4Addr>,
     /// Where mappings are logged; `None`: nowhere.
@@ -244,6 +247,7 @@ impl DataPath {
         }
         let size = program::Size {
             sessions: config.max_sessions,
+            forwards: config.max_forwards,
             addresses: u32::try_from(config.pool.len())?.max(1),
             contacts: contacts::wanted(&config.settings, config.max_sessions),
             logs_mappings: config.mapping_log.is_some(),

@@ -75,12 +75,23 @@ pub(super) fn layout_name() -> String {
 pub struct Size {
     /// Most sessions.
     pub sessions: u32,
+    /// Most port forwards.
+    pub forwards: u32,
     /// Most external addresses.
     pub addresses: u32,
     /// Most contacts.
     pub contacts: u32,
     /// Whether the packet path tells of mappings, so that it needs room for that.
     pub logs_mappings: bool,
+}
+
+/// How many internal endpoints the index of endpoints has room for: one for each session, at most one for each
+/// external port. Those of port forwards are in it too, and leave at least half of it to others, however many
+/// there are.
+pub const fn endpoints(sessions: u32, forwards: u32, slots: u32) -> u32 {
+    let forwards = forwards.saturating_mul(2);
+    let most = if forwards > sessions { forwards } else { sessions };
+    if most < slots { most } else { slots }
 }
 
 /// Loads the program and its maps. With `pin_dir`, maps of this layout that are pinned there are
@@ -99,7 +110,7 @@ pub fn load(size: Size, pin_dir: Option<&Path>) -> Result<(Ebpf, bool)> {
         (LOG_RING, LOG_RING_BYTES),
         (maps::MAPPING_NOTES, if size.logs_mappings { NOTES_BYTES } else { LEAST_RING_BYTES }),
         (maps::SESSIONS, size.sessions.saturating_mul(2)),
-        (maps::ENDPOINTS, size.sessions.min(slots)),
+        (maps::ENDPOINTS, endpoints(size.sessions, size.forwards, slots)),
         (maps::CONTACTS, size.contacts),
         (maps::PORTS, slots),
         (maps::HINTS, size.addresses.saturating_mul(Protocol::COUNT)),

@@ -1,6 +1,7 @@
 //! The kernel memory that the maps take, against what there is.
 
 use super::Finding;
+use crate::datapath::endpoints;
 use nat_common::{
     NetAddr,
     client::{Client, Ended},
@@ -35,6 +36,8 @@ pub(super) struct Memory {
 pub(super) struct Tables {
     /// Most sessions.
     pub(super) max_sessions: u32,
+    /// Most port forwards.
+    pub(super) max_forwards: u32,
     /// External addresses.
     pub(super) addresses: u32,
     /// Whether some filtering asks for contacts.
@@ -82,16 +85,21 @@ pub(super) fn available(meminfo: &str) -> Option<u64> {
 
 /// What the kernel takes for the maps, bytes.
 pub(super) fn needed(tables: Tables) -> u64 {
-    let Tables { max_sessions, addresses, contacts } = tables;
-    let slots = u64::from(SLOTS_PER_ADDRESS) * u64::from(addresses);
+    let Tables { max_sessions, max_forwards, addresses, contacts } = tables;
+    let slots = SLOTS_PER_ADDRESS.saturating_mul(addresses);
     let sessions = hash::<SessionKey, Session>(2 * u64::from(max_sessions));
-    let endpoints = hash::<EndpointKey, u64>(slots.min(u64::from(max_sessions)));
+    let endpoints = hash::<EndpointKey, u64>(endpoints(max_sessions, max_forwards, slots).into());
     let remotes = hash::<RemoteKey, u64>(REMOTES);
     let contacts = if contacts { u64::from(max_sessions) } else { 0 };
     let contacts = hash::<ContactKey, Contact>(contacts);
     let clients = hash::<NetAddr, Client>(u64::from(MAX_CLIENTS))
         + hash::<NetAddr, Ended>(u64::from(MAX_CLIENTS));
-    sessions + endpoints + remotes + contacts + clients + slots * size_of::<PortSlot>() as u64
+    sessions
+        + endpoints
+        + remotes
+        + contacts
+        + clients
+        + u64::from(slots) * size_of::<PortSlot>() as u64
 }
 
 fn hash<K, V>(entries: u64) -> u64 {

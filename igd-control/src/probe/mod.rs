@@ -89,6 +89,7 @@ async fn machine(config: &Config) -> Vec<Finding> {
     let pinned = pin_dir.is_some_and(pins::hold_sessions);
     let tables = Tables {
         max_sessions: config.nat.max_sessions,
+        max_forwards: config.max_forwards(),
         addresses: config.nat.addresses(),
         contacts: config.nat.settings().needs_contacts(),
     };

@@ -294,12 +294,23 @@ fn a_daemon_that_answers_fails() {
     assert_eq!(judge(Err(io::ErrorKind::PermissionDenied.into())), Status::Unchecked);
 }
 
-const TABLES: Tables = Tables { max_sessions: 262_144, addresses: 1, contacts: false };
+const TABLES: Tables =
+    Tables { max_sessions: 262_144, max_forwards: 4_096, addresses: 1, contacts: false };
 
 #[test]
 fn the_default_tables_take_90_mib_and_contacts_24_more() {
     assert_eq!(memory::needed(TABLES) >> 20, 90);
     assert_eq!(memory::needed(Tables { contacts: true, ..TABLES }) >> 20, 114);
+}
+
+#[test]
+fn forwards_leave_room_for_the_endpoints_of_others() {
+    let few = Tables { max_sessions: 1_024, ..TABLES };
+    let bytes = |max_forwards| memory::needed(Tables { max_forwards, ..few });
+    assert_eq!(bytes(512), bytes(0));
+    assert_eq!(bytes(5_120) - bytes(512), 9_216 * 64 + (16_384 - 1_024) * 16);
+    // Not more than one for each external port.
+    assert_eq!(bytes(1 << 20), bytes(131_070));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! one beside the other, and all results compared to the last byte. `ORACLE_PACKETS` and `ORACLE_SEED` say
 //! how many, and which.
 
-use anyhow::{Result, ensure};
+use anyhow::{Error, Result, ensure};
 use nat_common::session::{EndpointKey, ExternalEndpoint};
 use nat_common::settings::Settings;
 use nat_common::{NetPort, Protocol};
@@ -119,7 +119,7 @@ fn text(outcome: &Outcome) -> String {
 
 #[test]
 fn random_packets_become_the_same_in_the_kernel_on_the_host_and_in_the_reference() -> Result<()> {
-    let run = Run::new(400_000, "tests/oracle.regressions");
+    let run = Run::new(400_000, "tests/oracle.regressions").map_err(Error::msg)?;
     let router = Router::new()?;
     let played = router.enter(|| -> Result<Result<Tally, String>> {
         let kernel = KernelMachine::with_room(&router, &object()?, ROOM)?;

@@ -51,15 +51,15 @@ impl Run {
     /// `random` for another one each time. What fails is shrunk, and kept in the file `regressions` of the
     /// working directory, which is tried first.
     ///
-    /// # Panics
+    /// # Errors
     /// When either is set to something else.
-    pub fn new(packets: u64, regressions: &'static str) -> Self {
+    pub fn new(packets: u64, regressions: &'static str) -> Result<Self, String> {
         let seed = match std::env::var(SEED) {
-            Ok(seed) if seed != RANDOM => number(SEED, &seed),
+            Ok(seed) if seed != RANDOM => number(SEED, &seed)?,
             _ => RandomState::new().hash_one(()),
         };
-        let packets = std::env::var(PACKETS).map_or(packets, |wanted| number(PACKETS, &wanted));
-        Self { seed, packets, regressions }
+        let packets = std::env::var(PACKETS).map_or(Ok(packets), |text| number(PACKETS, &text))?;
+        Ok(Self { seed, packets, regressions })
     }
 
     /// Plays on a machine. Every sequence begins with one that `new` has made.
@@ -109,8 +109,8 @@ impl Run {
     }
 }
 
-fn number(name: &str, value: &str) -> u64 {
-    value.parse().unwrap_or_else(|_| panic!("{name} is {value:?}, and must be a number"))
+fn number(name: &str, text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("{name} is {text:?}, and must be a number"))
 }
 
 /// Plays a sequence on a machine and on the reference.

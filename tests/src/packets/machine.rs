@@ -118,6 +118,13 @@ pub struct Outcome {
     pub counted: CounterRecord,
 }
 
+impl Outcome {
+    /// How far a counter has gone.
+    pub fn count(&self, counter: Counter) -> u64 {
+        self.counted.get(counter as usize).copied().unwrap_or_default()
+    }
+}
+
 /// The NAT in the [`topology`](super::topology).
 pub trait Machine {
     /// Its name.

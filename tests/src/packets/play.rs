@@ -190,7 +190,7 @@ impl Arrival<'_> {
             }
         }
         for (counter, amount) in &self.event.counted {
-            let counted = count(&outcome, *counter);
+            let counted = outcome.count(*counter);
             ensure!(counted == *amount, "{} counted {counted}, not {amount}", counter.name());
         }
         Ok(())
@@ -252,9 +252,9 @@ impl Arrival<'_> {
             (Side::Lan, Side::Lan) => (Counter::HairpinPackets, Counter::HairpinBytes),
         };
         counted_once(outcome, packets)?;
-        ensure!(count(outcome, bytes) == total_len as u64, "the bytes are not counted");
+        ensure!(outcome.count(bytes) == total_len as u64, "the bytes are not counted");
         let slow = u64::from(action == Action::Resolve);
-        ensure!(count(outcome, Counter::SlowNeighbour) == slow, "SlowNeighbour is miscounted");
+        ensure!(outcome.count(Counter::SlowNeighbour) == slow, "SlowNeighbour is miscounted");
         Ok(())
     }
 }
@@ -270,22 +270,18 @@ fn unchanged(outcome: &Outcome, frame: &[u8], action: Action, counter: Counter) 
 fn counted_once(outcome: &Outcome, counter: Counter) -> Result<()> {
     for other in Counter::ALL.iter().filter(|other| other.kind() != Kind::Event) {
         let wanted = u64::from(*other == counter);
-        if count(outcome, *other) != wanted {
+        if outcome.count(*other) != wanted {
             bail!("{} is to be counted once: {}", counter.name(), described(outcome));
         }
     }
     Ok(())
 }
 
-fn count(outcome: &Outcome, counter: Counter) -> u64 {
-    outcome.counted.get(counter as usize).copied().unwrap_or_default()
-}
-
 fn described(outcome: &Outcome) -> String {
     let counted: Vec<_> = Counter::ALL
         .iter()
-        .filter(|counter| count(outcome, **counter) > 0)
-        .map(|counter| format!("{} {}", counter.name(), count(outcome, *counter)))
+        .filter(|counter| outcome.count(**counter) > 0)
+        .map(|counter| format!("{} {}", counter.name(), outcome.count(*counter)))
         .collect();
     let frame = Packet::parse(&outcome.frame);
     let peers = frame.map(|packet| format!("{:?} > {:?}", packet.source(), packet.destination()));

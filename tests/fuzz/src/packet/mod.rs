@@ -8,7 +8,6 @@ mod steps;
 
 use check::{check_passed, check_sent};
 use nat_common::Counter;
-use nat_common::counters::CounterRecord;
 use nat_tests::packets::host::HostMachine;
 use nat_tests::packets::topology::{LAN, WAN};
 use nat_tests::packets::{Action, Change, Machine as _};
@@ -16,11 +15,6 @@ use steps::{Sent, Step, Steps};
 
 /// The most steps of an input; more find nothing that fewer do not.
 const MOST_STEPS: usize = 64;
-
-/// How many mappings were made.
-fn created(counted: &CounterRecord) -> u64 {
-    counted.get(Counter::MappingsCreated as usize).copied().unwrap_or_default()
-}
 
 /// Takes an input as a sequence of steps, and checks what becomes of every frame.
 pub fn run(input: &[u8]) {
@@ -44,7 +38,7 @@ pub fn run(input: &[u8]) {
                     continue;
                 };
                 // A packet of a client opens it also where the kernel answers that its TTL is too small.
-                opened |= link != WAN && created(&outcome.counted) > 0;
+                opened |= link != WAN && outcome.count(Counter::MappingsCreated) > 0;
                 match (outcome.action, outcome.link) {
                     (Action::Send | Action::Resolve, Some(out)) => {
                         assert!(opened || link != WAN, "let in by nobody: {frame:02x?}");

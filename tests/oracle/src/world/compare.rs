@@ -5,8 +5,8 @@ use crate::machine::{Action, Outcome};
 use crate::reference::Fate;
 use nat_ebpf::host::packet::{Body, Packet, protocol};
 
-/// The word of flags and offset in the first of two fragments: more follow.
-const FIRST: u16 = 0x2000;
+/// In the word of flags and offset: more fragments follow.
+const MORE: u16 = 0x2000;
 /// The offset in it.
 const OFFSET: u16 = 0x1fff;
 
@@ -45,12 +45,8 @@ pub(super) fn judge(
     let found = &outcome.frame;
     // As much of a packet as came in.
     let as_came = |packet: &Packet| {
-        let (number, which) = match (came.fragment == FIRST, came.fragment & OFFSET) {
-            (true, _) => (2, 0),
-            (false, 0) => (1, 0),
-            _ => (2, 1),
-        };
-        pieces_of(packet, number).swap_remove(which)
+        let number = if came.fragment & (MORE | OFFSET) == 0 { 1 } else { 2 };
+        pieces_of(packet, number).swap_remove(usize::from(came.fragment & OFFSET != 0))
     };
     match (fate, outcome.action) {
         (Fate::Pass, Action::Pass) | (Fate::Drop, Action::Drop) if *found == came.to_bytes() => {

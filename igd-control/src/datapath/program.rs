@@ -88,10 +88,8 @@ pub struct Size {
 /// How many internal endpoints the index of endpoints has room for: one for each session, at most one for each
 /// external port. Those of port forwards are in it too, and leave at least half of it to others, however many
 /// there are.
-pub const fn endpoints(sessions: u32, forwards: u32, slots: u32) -> u32 {
-    let forwards = forwards.saturating_mul(2);
-    let most = if forwards > sessions { forwards } else { sessions };
-    if most < slots { most } else { slots }
+pub fn endpoints(sessions: u32, forwards: u32, slots: u32) -> u32 {
+    sessions.max(forwards.saturating_mul(2)).min(slots)
 }
 
 /// Loads the program and its maps. With `pin_dir`, maps of this layout that are pinned there are

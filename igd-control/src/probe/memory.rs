@@ -94,12 +94,8 @@ pub(super) fn needed(tables: Tables) -> u64 {
     let contacts = hash::<ContactKey, Contact>(contacts);
     let clients = hash::<NetAddr, Client>(u64::from(MAX_CLIENTS))
         + hash::<NetAddr, Ended>(u64::from(MAX_CLIENTS));
-    sessions
-        + endpoints
-        + remotes
-        + contacts
-        + clients
-        + u64::from(slots) * size_of::<PortSlot>() as u64
+    let ports = u64::from(slots) * size_of::<PortSlot>() as u64;
+    sessions + endpoints + remotes + contacts + clients + ports
 }
 
 fn hash<K, V>(entries: u64) -> u64 {

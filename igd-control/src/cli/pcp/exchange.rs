@@ -68,7 +68,7 @@ fn answers(response: &Response, request: &Request) -> bool {
 mod tests {
     use super::*;
     use crate::wire::pcp::{Nonce, Operation, Payload, ResultCode};
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::net::Ipv4Addr;
 
     const SOON: u64 = 30;
 
@@ -83,14 +83,22 @@ mod tests {
         Response { result: ResultCode::Success, lifetime: 600, epoch: 9, payload }
     }
 
-    #[test]
-    fn an_answer_to_somebody_elses_request_is_passed_over() {
+    /// A server's socket, and one that is connected to it.
+    fn pair() -> (UdpSocket, UdpSocket) {
         let server = UdpSocket::bind("127.0.0.1:0").unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.connect(server.local_addr().unwrap()).unwrap();
-        let client: IpAddr = Ipv4Addr::LOCALHOST.into();
-        let operation = Operation::Map(mapping());
-        let request = Request { lifetime: 600, client, operation, options: Vec::new() };
+        (server, socket)
+    }
+
+    fn request(lifetime: u32, operation: Operation) -> Request {
+        Request { lifetime, client: Ipv4Addr::LOCALHOST.into(), operation, options: Vec::new() }
+    }
+
+    #[test]
+    fn an_answer_to_somebody_elses_request_is_passed_over() {
+        let (server, socket) = pair();
+        let request = request(600, Operation::Map(mapping()));
         let foreign = Mapping { nonce: Nonce([0; 12]), ..mapping() };
         for message in [b"x".to_vec(), response(foreign).encode(), response(mapping()).encode()] {
             server.send_to(&message, socket.local_addr().unwrap()).unwrap();
@@ -102,12 +110,8 @@ mod tests {
 
     #[test]
     fn a_server_of_another_version_is_told() {
-        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(server.local_addr().unwrap()).unwrap();
-        let client: IpAddr = Ipv4Addr::LOCALHOST.into();
-        let operation = Operation::Announce;
-        let request = Request { lifetime: 0, client, operation, options: Vec::new() };
+        let (server, socket) = pair();
+        let request = request(0, Operation::Announce);
         server.send_to(&[0, 0, 0, 1, 0, 0, 0, 9], socket.local_addr().unwrap()).unwrap();
         let told = exchange(&socket, &request, now().plus_secs(SOON)).unwrap_err().to_string();
         assert!(told.contains("but 0"), "{told}");

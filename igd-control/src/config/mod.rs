@@ -6,13 +6,15 @@
 mod check;
 mod filtering;
 mod keys;
+mod page;
 mod place;
 mod pool;
 mod static_mapping;
 mod upstream;
 
 pub use filtering::Filtering;
-pub use keys::{KEYS, Key, TABLES, TableKeys, default_file, docs_page};
+pub use keys::{KEYS, Key, TABLES, TableKeys};
+pub use page::{default_file, docs_page};
 pub use static_mapping::StaticMapping;
 pub use upstream::{PrivateAddress, Upstream, UpstreamServer};
 
@@ -373,14 +375,6 @@ impl Upnp {
     }
 }
 
-impl Config {
-    /// Most port forwards that there can be.
-    pub fn max_forwards(&self) -> u32 {
-        let of_operator = u32::try_from(self.mapping.len()).unwrap_or(u32::MAX);
-        self.policy.max_mappings.saturating_add(of_operator)
-    }
-}
-
 impl Policy {
     /// What requests are asked about.
     pub fn policy(&self) -> policy::Policy {
@@ -478,6 +472,12 @@ impl Config {
             error(place::offset_of(text, &key).unwrap_or(0), Some(&key), &message)
         })?;
         Ok(config)
+    }
+
+    /// Most port forwards that there can be.
+    pub fn max_forwards(&self) -> u32 {
+        let of_operator = u32::try_from(self.mapping.len()).unwrap_or(u32::MAX);
+        self.policy.max_mappings.saturating_add(of_operator)
     }
 
     /// Checks what flags and file say together.
